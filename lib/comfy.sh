@@ -1,0 +1,144 @@
+# shellcheck shell=bash
+# comfy.sh - ComfyUI's routes: what we ask a server, and what its answers mean. URL is its base, as http://127.0.0.1:8188.
+
+[ -z "${_AUTOPOD_COMFY_SH:-}" ] || return 0 # @guard
+_AUTOPOD_COMFY_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/http.sh"
+. "$AUTOPOD_LIB/helper.sh"
+
+COMFY_VERSION=''
+COMFY_CANCEL_SECONDS=15 # how long a cancelled prompt may take: ComfyUI looks between nodes and at progress calls
+
+# comfy_check URL - sets COMFY_VERSION when a ComfyUI answers there; EX_TUNNEL.
+comfy_check() {
+  core_tmpdir || return
+  http_get "$1/system_stats" "$CORE_TMP/system_stats" --max-time 15 ||
+    core_fail "$EX_TUNNEL" "no ComfyUI at $1: $HTTP_ERROR" "is it running, and is the address right?" || return
+  COMFY_VERSION=$(jq -r '.system.comfyui_version | strings' "$CORE_TMP/system_stats" 2>/dev/null) || COMFY_VERSION=''
+  [ "$HTTP_STATUS" = 200 ] && [ -n "$COMFY_VERSION" ] ||
+    core_fail "$EX_TUNNEL" "what answers at $1 is not a ComfyUI (HTTP $HTTP_STATUS)" "is the address right?"
+}
+
+# comfy_upload_limit URL - sets COMFY_LIMIT to the largest request body in bytes; empty when the server does not say.
+comfy_upload_limit() {
+  COMFY_LIMIT=''
+  core_tmpdir || return
+  http_get "$1/features" "$CORE_TMP/features" && [ "$HTTP_STATUS" = 200 ] || return 0
+  COMFY_LIMIT=$(jq -r '.max_upload_size | numbers | floor' "$CORE_TMP/features" 2>/dev/null) || COMFY_LIMIT=''
+}
+
+# comfy_has URL NAME BYTES - 0 when the server has our content-named input NAME (subfolder/name) in full.
+comfy_has() {
+  http_head "$1/view?type=input&subfolder=${2%/*}&filename=${2##*/}" &&
+    [ "$HTTP_STATUS" = 200 ] && [ "$HTTP_LENGTH" = "$3" ]
+}
+
+# comfy_upload URL FILE NAME BYTES - uploads FILE as NAME (subfolder/name), unless the server has it; sets COMFY_NAME to the name
+# that the server gave it, which is the one to use; EX_UPLOAD.
+comfy_upload() {
+  local answer=$CORE_TMP/upload.json
+  COMFY_NAME=$3
+  ! comfy_has "$1" "$3" "$4" || return 0
+  http_upload "$1/upload/image" "$2" "${3##*/}" "${3%/*}" "$answer" ||
+    core_fail "$EX_UPLOAD" "the upload of $2 broke off: $HTTP_ERROR" "run the same command again" || return
+  case $HTTP_STATUS in
+    200) ;;
+    413)
+      core_fail "$EX_UPLOAD" "the server refuses $2: it is larger than its upload limit" \
+        "start ComfyUI with a larger --max-upload-size (in MB)"
+      return
+      ;;
+    *)
+      core_fail "$EX_UPLOAD" "the server refuses $2 (HTTP $HTTP_STATUS)" "its log says why; is its disk full?"
+      return
+      ;;
+  esac
+  COMFY_NAME=$(jq -r 'select(.type == "input") | if .subfolder == "" then .name else "\(.subfolder)/\(.name)" end
+    | strings | select(test("[\u0000-\u001f]") | not)' "$answer" 2>/dev/null) || COMFY_NAME=''
+  [ -n "$COMFY_NAME" ] || core_fail "$EX_UPLOAD" "the server's answer to the upload of $2 makes no sense" "is it a ComfyUI?"
+}
+
+# comfy_submit URL BODY_FILE ANSWER_FILE - posts a prompt once; 0 when it was taken; 1 when nobody knows (the link broke, or a
+# 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED when it was refused, the answer in ANSWER_FILE.
+comfy_submit() {
+  http_post "$1/prompt" "$2" "$3" || return 1
+  case $HTTP_STATUS in
+    200) [ "$(jq -r '.prompt_id | strings' "$3" 2>/dev/null)" != '' ] || return 1 ;;
+    400 | 413 | 403 | 404 | 405) return "$EX_REFUSED" ;;
+    *) return 1 ;;
+  esac
+}
+
+# comfy_partial ANSWER_FILE - 0 when the server took the prompt but dropped outputs of it (200 with node_errors).
+comfy_partial() {
+  jq -e '(.node_errors // {}) != {}' "$1" >/dev/null 2>&1
+}
+
+# comfy_rejection URL WORKFLOW ANSWER_FILE - tells, a line a problem, why the server refused the workflow; returns EX_REFUSED.
+comfy_rejection() {
+  local tag text class first='' hint='' info=$CORE_TMP/object_info out=$CORE_TMP/rejection
+  helper_run rejection --workflow "$2" <"$3" >"$out" ||
+    core_fail "$EX_REFUSED" "the server refused the workflow (HTTP $HTTP_STATUS)" "its log says why" || return
+  # The server cuts long lists of allowed values: it is asked for those classes, so that the nearest can be named.
+  if LC_ALL=C grep -q $'^class\t' "$out"; then
+    while IFS=$'\t' read -r tag class; do
+      [ "$tag" != class ] || ! http_get "$1/object_info/$class" "$CORE_TMP/class" || [ "$HTTP_STATUS" != 200 ] ||
+        cat "$CORE_TMP/class"
+    done <"$out" | jq -s 'add // {}' >"$info" 2>/dev/null || printf '{}' >"$info"
+    helper_run rejection --workflow "$2" --object-info "$info" <"$3" >"$out" || return "$EX_REFUSED"
+  fi
+  while IFS=$'\t' read -r tag text; do
+    case $tag in
+      problem)
+        [ -n "$first" ] && ui_tell error "$text"
+        first=${first:-$text}
+        ;;
+      hint) hint=${hint:-$text} ;;
+    esac
+  done <"$out"
+  core_fail "$EX_REFUSED" "${first:-the server refused the workflow (HTTP $HTTP_STATUS)}" "$hint"
+}
+
+# comfy_where URL PROMPT_ID HISTORY_FILE - sets COMFY_STATE to running, pending, done (its history entry is in HISTORY_FILE) or
+# unknown, and COMFY_POSITION for a pending one; 1 when the server doesn't answer. The queue is asked first: a prompt goes
+# from it into the history in one step, so in this order it can't be missed.
+comfy_where() {
+  local queue=$CORE_TMP/queue
+  http_get_two "$1/queue" "$queue" "$1/history/$2" "$3" && [ "$HTTP_STATUS" = 200 ] || return 1
+  COMFY_STATE=unknown COMFY_POSITION=''
+  if LC_ALL=C grep -qF "\"$2\"" "$3"; then
+    COMFY_STATE='done'
+  elif LC_ALL=C grep -qF "\"$2\"" "$queue"; then
+    # The pending list is a heap: only sorted by its numbers it is the order of execution.
+    read -r COMFY_STATE COMFY_POSITION < <(jq -r --arg id "$2" '
+      if any(.queue_running[]; .[1] == $id) then "running"
+      else ([.queue_pending[]] | sort_by(.[0]) | map(.[1]) | index($id)) as $i
+        | if $i == null then "unknown" else "pending \($i + 1)" end end' "$queue" 2>/dev/null) || COMFY_STATE=unknown
+  fi
+}
+
+# comfy_cancel URL PROMPT_ID - takes the prompt from the queue, or interrupts it if it runs, and waits for that; 1 when that
+# could not be confirmed. (Interrupt is sent only while ours runs: old servers ignore the id and interrupt whatever runs.)
+comfy_cancel() {
+  local history=$CORE_TMP/cancelled deadline
+  core_tmpdir || return
+  os_now
+  deadline=$((OS_NOW + COMFY_CANCEL_SECONDS))
+  printf '{"delete":["%s"]}' "$2" >"$CORE_TMP/delete"
+  printf '{"prompt_id":"%s"}' "$2" >"$CORE_TMP/interrupt"
+  while :; do
+    HTTP_TRIES=2 http_post "$1/queue" "$CORE_TMP/delete" "$CORE_TMP/answer" || return 1
+    HTTP_TRIES=2 comfy_where "$1" "$2" "$history" || return 1
+    case $COMFY_STATE in
+      running) http_post "$1/interrupt" "$CORE_TMP/interrupt" "$CORE_TMP/answer" || return 1 ;;
+      'done' | unknown) return 0 ;;
+    esac
+    os_now
+    [ "$OS_NOW" -lt "$deadline" ] || return 1
+    core_sleep 0.3
+  done
+}

@@ -1,0 +1,103 @@
+# shellcheck shell=bash
+# config.sh - settings: flag > environment > ./.env > $AUTOPOD_HOME/config.json > default.
+
+[ -z "${_AUTOPOD_CONFIG_SH:-}" ] || return 0 # @guard
+_AUTOPOD_CONFIG_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/helper.sh"
+
+# Every setting, once: NAME=default. In config.json the same name in lower case without AUTOPOD_ (provider,
+# local_rate). A test holds this list against .env.example, which says what each is for.
+_CONFIG_SETTINGS='AUTOPOD_PROVIDER=local
+AUTOPOD_PORT=8188
+AUTOPOD_OUTPUT_DIR=outputs
+AUTOPOD_BOOT_TIMEOUT=1200
+AUTOPOD_SSH_KEY=
+AUTOPOD_PYTHON=
+AUTOPOD_LOCAL_COMFYUI=
+AUTOPOD_LOCAL_COMFYUI_ARGS=
+AUTOPOD_LOCAL_PYTHON=
+AUTOPOD_LOCAL_RATE=0'
+_CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
+
+# config_load - makes every setting a variable, by precedence; call it once, then let flags overwrite; EX_USAGE or EX_MISSING.
+config_load() {
+  local name value
+  : "${HOME:=/}" # cron and containers may leave it out
+  AUTOPOD_HOME=${AUTOPOD_HOME:-$HOME/.autopod}
+  case $AUTOPOD_HOME in /*) ;; *) AUTOPOD_HOME=$PWD/$AUTOPOD_HOME ;; esac
+  (umask 077 && mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
+    "$AUTOPOD_HOME/known_hosts.d") 2>/dev/null ||
+    core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" "set AUTOPOD_HOME to a directory of yours" || return
+  [ ! -f .env ] || _config_dotenv || return
+  [ ! -f "$AUTOPOD_HOME/config.json" ] || _config_json "$AUTOPOD_HOME/config.json" || return
+  while IFS='=' read -r name value; do
+    _config_default "$name" "$value"
+  done <<<"$_CONFIG_SETTINGS"
+  for name in $_CONFIG_SECRETS; do
+    [ -z "${!name:-}" ] || UI_SECRETS[${#UI_SECRETS[@]}]=${!name}
+  done
+  config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_BOOT_TIMEOUT 1 86400
+}
+
+# config_number NAME MIN MAX - EX_USAGE when the setting is not a whole number between them.
+config_number() {
+  case ${!1} in
+    '' | *[!0-9]* | ????????*) ;;
+    *) [ "${!1}" -lt "$2" ] || [ "${!1}" -gt "$3" ] || return 0 ;;
+  esac
+  core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be a whole number from $2 to $3"
+}
+
+# _config_default NAME VALUE - sets what nobody has set yet; an empty value in the environment counts as set.
+_config_default() { [ -n "${!1+set}" ] || printf -v "$1" '%s' "$2"; }
+
+# _config_known NAME - 0 for a setting of ours.
+_config_known() {
+  case $'\n'$_CONFIG_SETTINGS in *$'\n'"$1="*) return 0 ;; esac
+  return 1
+}
+
+# _config_dotenv - takes ./.env in, by python-dotenv: it knows the quoting rules, and its values are never run.
+_config_dotenv() {
+  local pair mode
+  # Most projects have a .env: one that isn't about us costs nothing and needs no python-dotenv.
+  LC_ALL=C grep -Eq '^[[:space:]]*(export[[:space:]]+)?(AUTOPOD|RUNPOD)_' .env || return 0
+  core_tmpdir || return
+  helper_run_site load_dotenv .env --prefix AUTOPOD_ --prefix RUNPOD_ >"$CORE_TMP/dotenv" || return
+  while IFS= read -r -d '' pair; do
+    case ${pair%%=*} in
+      *_KEY)
+        mode=$(os_mode .env)
+        case $mode in
+          *00) ;;
+          *) ui_warn ".env holds ${pair%%=*} and can be read by others (mode $mode): run chmod 600 .env" ;;
+        esac
+        ;;
+    esac
+    _config_default "${pair%%=*}" "${pair#*=}"
+  done <"$CORE_TMP/dotenv"
+}
+
+# _config_json FILE - takes config.json in; unknown keys are named.
+_config_json() {
+  local pair name known
+  core_need jq || return
+  core_tmpdir || return
+  jq -j 'to_entries[] | "\(.key)=\(.value | if type == "object" or type == "array" then error("\(.) is not a plain value")
+    elif . == null then "" else tostring end)\u0000"' "$1" >"$CORE_TMP/config" 2>"$CORE_TMP/complaints" ||
+    core_fail "$EX_USAGE" "$1 can't be read: $(head -n 1 "$CORE_TMP/complaints")" \
+      'it must be one JSON object, like {"provider": "local", "port": 8188}' || return
+  known=$(sed -e 's/=.*//' -e 's/^AUTOPOD_//' <<<"$_CONFIG_SETTINGS" | LC_ALL=C tr '[:upper:]\n' '[:lower:] ')
+  while IFS= read -r -d '' pair; do
+    name=AUTOPOD_$(LC_ALL=C tr '[:lower:]' '[:upper:]' <<<"${pair%%=*}")
+    if _config_known "$name"; then
+      _config_default "$name" "${pair#*=}"
+    else
+      ui_warn "$1: unknown key \"${pair%%=*}\" is ignored; known are: ${known% }"
+    fi
+  done <"$CORE_TMP/config"
+}

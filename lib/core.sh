@@ -1,0 +1,148 @@
+# shellcheck shell=bash
+# core.sh - names, exit codes, errors, the cleanup stack and signals.
+
+[ -z "${_AUTOPOD_CORE_SH:-}" ] || return 0 # @guard
+_AUTOPOD_CORE_SH=1                         # @guard
+
+EX_FAIL=1      # anything without a code of its own
+EX_USAGE=2     # option, job file, template or input is wrong; nothing was spent
+EX_MISSING=3   # a tool, key or file that the machine lacks
+EX_POD=4       # no pod: capacity, balance, boot failed
+EX_TUNNEL=5    # tunnel or connection
+EX_UPLOAD=6    # upload
+EX_REFUSED=7   # the server refused the workflow
+EX_WORKFLOW=8  # the workflow failed while it ran
+EX_DOWNLOAD=9  # download or verification
+EX_TIME=10     # a time limit
+EX_COST=11     # a cost limit
+EX_POD_LEFT=12 # a pod may still be running and could not be stopped
+
+AUTOPOD_PROG=${AUTOPOD_PROG:-${0##*/}}
+
+# The one who speaks to people: `CORE_TELL LEVEL TEXT`. ui.sh puts itself here; before that, or
+# without it, plain lines will do. (core.sh can't include ui.sh: ui.sh stands above it.)
+CORE_TELL=_core_tell
+
+CORE_ERROR='' CORE_HINT='' CORE_ERROR_CODE=0 # the last error, for the record of a run
+CORE_SIGNAL=''                               # the signal that ends the program, if one does
+CORE_STATUS=''                               # set by a cleanup step that knows a graver exit code
+CORE_LEFT=''                                 # what still runs and costs, for those who won't wait
+CORE_TMP=''
+_CORE_CHILD=''
+_CORE_CLEANUP=()
+
+# _core_tell LEVEL TEXT - plain line on stderr.
+_core_tell() { printf '%s: %s: %s\n' "$AUTOPOD_PROG" "$1" "$2" >&2; }
+
+# core_fail CODE WHAT [WHAT_TO_DO] - tells an error and remembers it; returns CODE.
+core_fail() {
+  CORE_ERROR_CODE=$1 CORE_ERROR=$2 CORE_HINT=${3:-}
+  "$CORE_TELL" error "$2"
+  [ -z "$CORE_HINT" ] || "$CORE_TELL" hint "$CORE_HINT"
+  return "$1"
+}
+
+# core_die CODE WHAT [WHAT_TO_DO] - the same, and ends the program with CODE.
+core_die() {
+  core_fail "$@" || exit "$1"
+}
+
+# core_forget_error - forgets the last error (before the next job of a batch).
+core_forget_error() { CORE_ERROR='' CORE_HINT='' CORE_ERROR_CODE=0; }
+
+# core_need TOOL... - 0, or EX_MISSING when one of the tools is not on PATH.
+core_need() {
+  local tool
+  for tool in "$@"; do
+    command -v "$tool" >/dev/null 2>&1 ||
+      core_fail "$EX_MISSING" "$tool is not installed" "install $tool, or run 'make setup' in a clone" ||
+      return
+  done
+}
+
+# core_tmpdir - sets CORE_TMP to a private directory that is gone when the program ends; 1 when it can't be made.
+core_tmpdir() {
+  [ -z "$CORE_TMP" ] || return 0
+  CORE_TMP=$(mktemp -d "${TMPDIR:-/tmp}/autopod.XXXXXX") || {
+    CORE_TMP=''
+    core_fail "$EX_FAIL" "can't make a temporary directory in ${TMPDIR:-/tmp}" "is the disk full?"
+    return
+  }
+  core_on_exit rm -rf -- "$CORE_TMP"
+}
+
+# core_on_exit CMD [ARG...] - runs CMD when the program ends, last registered first.
+core_on_exit() {
+  local quoted
+  printf -v quoted ' %q' "$@"
+  _CORE_CLEANUP[${#_CORE_CLEANUP[@]}]=$quoted
+}
+
+# core_wait CMD [ARG...] - runs CMD in such a way that a signal is acted on at once; its status.
+# (Bash runs a trap only when the foreground child has ended, but interrupts `wait`.)
+core_wait() {
+  local status=0
+  "$@" <&0 &
+  _CORE_CHILD=$!
+  wait "$_CORE_CHILD" || status=$?
+  _CORE_CHILD=''
+  return "$status"
+}
+
+# core_sleep SECONDS - sleeps (fractions are fine), but not through a signal.
+core_sleep() { core_wait sleep "$1"; }
+
+# core_trap - from here on the cleanup stack runs on every way out.
+core_trap() {
+  trap _core_exit EXIT
+  trap '_core_signal INT' INT
+  trap '_core_signal TERM' TERM
+  trap '_core_signal HUP' HUP
+}
+
+# _core_exit - EXIT trap: cleans up; the status stays unless a cleanup step raised it.
+_core_exit() {
+  local status=$?
+  trap - EXIT
+  _core_clean
+  exit "${CORE_STATUS:-$status}"
+}
+
+# _core_clean - runs the cleanup stack; a second Ctrl+C ends at once.
+_core_clean() {
+  local i
+  trap '_core_abort INT' INT
+  trap '_core_abort TERM' TERM
+  trap '' HUP
+  for ((i = ${#_CORE_CLEANUP[@]} - 1; i >= 0; i--)); do
+    eval "${_CORE_CLEANUP[i]}" || : # quoted by printf %q in core_on_exit
+  done
+  _CORE_CLEANUP=()
+}
+
+# _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the caller
+# (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
+_core_signal() {
+  CORE_SIGNAL=$1
+  trap - EXIT
+  _core_end_child
+  _core_clean
+  [ -z "$CORE_STATUS" ] || exit "$CORE_STATUS"
+  trap - "$1"
+  kill -s "$1" "$$"
+}
+
+# _core_abort NAME - a second signal during the cleanup: says what is left, and ends.
+_core_abort() {
+  trap - EXIT INT TERM HUP
+  _core_end_child
+  [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT"
+  [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
+  kill -s "$1" "$$"
+}
+
+# _core_end_child - ends the child of core_wait (background children ignore the terminal's Ctrl+C).
+_core_end_child() {
+  [ -z "$_CORE_CHILD" ] || kill "$_CORE_CHILD" 2>/dev/null || :
+  _CORE_CHILD=''
+}

@@ -1,0 +1,176 @@
+# shellcheck shell=bash
+# http.sh - every curl call. A function returns 0 when the server answered, whatever it said: HTTP_STATUS tells what,
+# the body is in a file of its own. It returns 1 when there was no answer: HTTP_ERROR tells why.
+
+[ -z "${_AUTOPOD_HTTP_SH:-}" ] || return 0 # @guard
+_AUTOPOD_HTTP_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/ui.sh"
+
+HTTP_TRIES=${HTTP_TRIES:-5}  # how often something is asked that may be asked again
+HTTP_TIMEOUT=60              # seconds for a small answer, all in all
+HTTP_STALL=30                # seconds without a byte, after which a transfer counts as dead
+HTTP_RETRY_AFTER_MAX=120     # a longer wait that a server asks for is not waited, but told
+HTTP_JSON_MAX=$((256 << 20)) # bytes; a larger answer to a small question is a fault
+HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
+HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
+_HTTP_RETRY_AFTER=''
+
+# -q: no ~/.curlrc; --noproxy: loopback (the tunnel) never goes through somebody's proxy; the user agent is our own,
+# since a gateway in front of RunPod refuses those of common libraries.
+_HTTP_OPTIONS=(-S --connect-timeout 10 --noproxy '127.0.0.1,localhost,::1' -A "autopod/${AUTOPOD_VERSION:-dev}")
+_HTTP_REPORT='%{http_code}\n'
+
+# http_get URL BODY [CURL_ARG...] - small answer to BODY; asked again after a passing fault.
+http_get() {
+  local url=$1 body=$2
+  shift 2
+  _http_ask again "$body" --max-time "$HTTP_TIMEOUT" --max-filesize "$HTTP_JSON_MAX" "$@" "$url"
+}
+
+# http_get_two URL BODY URL2 BODY2 - two answers, asked in this order over one connection; HTTP_STATUS is the worse one.
+http_get_two() {
+  local limits
+  limits=(--max-time "$HTTP_TIMEOUT" --max-filesize "$HTTP_JSON_MAX")
+  _http_run "$2" --fail-early "${limits[@]}" "$1" \
+    --next "${_HTTP_OPTIONS[@]}" "${limits[@]}" -o "$4" -w "$_HTTP_REPORT" "$3"
+}
+
+# http_post URL JSON_FILE BODY - posts once: whatever may have reached the server is not sent again. Only a refused
+# connection and 429 (both say that nothing was taken) are tried again.
+http_post() {
+  _http_ask once "$3" --max-time "$HTTP_TIMEOUT" -H 'Content-Type: application/json' \
+    --data-binary "@$2" "$1"
+}
+
+# http_head URL - asks for the headers only; sets HTTP_LENGTH.
+http_head() {
+  core_tmpdir || return
+  _http_ask again "$CORE_TMP/http.body" --max-time "$HTTP_TIMEOUT" -I "$1" || return
+  HTTP_LENGTH=$(_http_header content-length)
+}
+
+# http_upload URL FILE NAME SUBFOLDER BODY - multipart, in constant memory. Our names follow from the content, and a
+# ComfyUI that has the same bytes under the same name says just that: so this may be sent again.
+http_upload() {
+  local quoted=${2//\\/\\\\}
+  quoted=${quoted//\"/\\\"}
+  _http_ask again "$5" --speed-limit 1 --speed-time "$HTTP_STALL" -H 'Expect:' \
+    -F "image=@\"$quoted\";filename=\"$3\";type=application/octet-stream" -F "subfolder=$4" -F type=input "$1"
+}
+
+# http_download URL PART - a file of any size to PART, resumed after a cut if it is still the same file (If-Range);
+# sets HTTP_LENGTH to the length that the server gave (empty: none).
+http_download() {
+  local url=$1 part=$2 try=1 etag='' resume
+  core_tmpdir || return
+  HTTP_LENGTH=''
+  while :; do
+    resume=()
+    if [ -s "$part" ] && [ -n "$etag" ]; then
+      resume=(-C - -H "If-Range: $etag")
+    else
+      rm -f -- "$part"
+    fi
+    if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" ${resume[@]+"${resume[@]}"} "$url"; then
+      case $HTTP_STATUS in 502 | 503 | 504) rm -f -- "$part" ;; *) break ;; esac
+    fi
+    case $HTTP_CURL in
+      23) return 1 ;;         # can't write: the disk is full
+      33) rm -f -- "$part" ;; # no longer the same file: from the beginning
+      *) etag=$(_http_header etag) ;;
+    esac
+    [ "$try" -lt "$HTTP_TRIES" ] || return 1
+    _http_back_off "$try" "$_HTTP_RETRY_AFTER"
+    try=$((try + 1))
+  done
+  HTTP_LENGTH=$(_http_header content-range)
+  HTTP_LENGTH=${HTTP_LENGTH##*/} # bytes 100-199/200
+  [ -n "$HTTP_LENGTH" ] || HTTP_LENGTH=$(_http_header content-length)
+  case $HTTP_LENGTH in *[!0-9]*) HTTP_LENGTH='' ;; esac
+}
+
+# _http_header NAME - prints the value of that header in the last answer.
+_http_header() {
+  [ -f "$CORE_TMP/http.headers" ] || return 0
+  LC_ALL=C awk -v name="$1" '{ sub(/\r$/, "") }
+    tolower(substr($0, 1, length(name) + 1)) == name ":" { value = substr($0, length(name) + 2) }
+    END { sub(/^[ \t]+/, "", value); print value }' "$CORE_TMP/http.headers"
+}
+
+# _http_ask again|once BODY CURL_ARG... - the retry rule, for all.
+_http_ask() {
+  local rule=$1 body=$2 try=1
+  shift 2
+  while :; do
+    if _http_run "$body" "$@"; then
+      case $HTTP_STATUS:$rule in 429:* | 502:again | 503:again | 504:again) ;; *) return 0 ;; esac
+      [ "$try" -lt "$HTTP_TRIES" ] && [ "${_HTTP_RETRY_AFTER:-0}" -le "$HTTP_RETRY_AFTER_MAX" ] || return 0
+    else
+      # 7: refused; 28: time-out; 35, 52, 55, 56: cut on the way. Only 7 is certain to have taken nothing.
+      case $HTTP_CURL:$rule in 7:* | 28:again | 35:again | 52:again | 55:again | 56:again) ;; *) return 1 ;; esac
+      [ "$try" -lt "$HTTP_TRIES" ] || return 1
+    fi
+    ui_detail "${HTTP_ERROR:-the server answered $HTTP_STATUS}: trying again"
+    _http_back_off "$try" "$_HTTP_RETRY_AFTER"
+    try=$((try + 1))
+  done
+}
+
+# _http_back_off TRY [SECONDS] - sleeps SECONDS, else 0.25 s, 0.5 s, 1 s … up to 16 s, and up to half as much again.
+_http_back_off() {
+  local ms=$((250 << ($1 < 7 ? $1 - 1 : 6)))
+  [ -z "${2:-}" ] || ms=$((${2} * 1000))
+  ms=$((ms + RANDOM % (ms / 2 + 1)))
+  core_sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
+}
+
+# _http_run BODY CURL_ARG... - one try; sets HTTP_STATUS, HTTP_CURL, HTTP_ERROR.
+_http_run() {
+  local body=$1 status
+  shift
+  core_tmpdir || return
+  ui_debug curl "$@"
+  HTTP_STATUS=0 HTTP_CURL=0 HTTP_ERROR='' _HTTP_RETRY_AFTER=''
+  _http_curl -q "${_HTTP_OPTIONS[@]}" -o "$body" -D "$CORE_TMP/http.headers" -w "$_HTTP_REPORT" "$@" \
+    >"$CORE_TMP/http.status" 2>"$CORE_TMP/http.error" </dev/null || HTTP_CURL=$?
+  while read -r status; do
+    [ "$((10#$status))" -le "$HTTP_STATUS" ] || HTTP_STATUS=$((10#$status))
+  done <"$CORE_TMP/http.status"
+  if [ "$HTTP_CURL" != 0 ]; then
+    HTTP_ERROR=$(LC_ALL=C tr '\r' '\n' <"$CORE_TMP/http.error" | sed -n 's/^curl: ([0-9]*) //p')
+    return 1
+  fi
+  [ -s "$body" ] || : >"$body" # curl leaves no file for an empty answer
+  case $HTTP_STATUS in
+    429 | 503) _HTTP_RETRY_AFTER=$(_http_header retry-after) ;;
+  esac
+  case $_HTTP_RETRY_AFTER in *[!0-9]* | ???????*) _HTTP_RETRY_AFTER='' ;; esac
+}
+
+# _http_curl ARG... - curl, in such a way that a signal is acted on at once. With HTTP_PROGRESS (a function that takes a
+# percentage) it is asked for its progress meter, which is passed on while it runs.
+_http_curl() {
+  local ticker status=0
+  [ -n "$HTTP_PROGRESS" ] || {
+    core_wait curl -s "$@"
+    return
+  }
+  _http_tick "$$" </dev/null >/dev/null &
+  ticker=$!
+  core_wait curl "$@" || status=$?
+  kill "$ticker" 2>/dev/null || :
+  wait "$ticker" 2>/dev/null || :
+  return "$status"
+}
+
+# _http_tick PID - while PID lives, passes the percentage in curl's meter on to HTTP_PROGRESS.
+_http_tick() {
+  local percent
+  while sleep 0.3 && kill -0 "$1" 2>/dev/null; do
+    percent=$(tail -c 100 "$CORE_TMP/http.error" | LC_ALL=C tr '\r' '\n' |
+      awk 'NF > 6 && $1 ~ /^[0-9]+$/ { p = $1 } END { print p }')
+    [ -z "$percent" ] || "$HTTP_PROGRESS" "$percent"
+  done 2>/dev/null
+}

@@ -1,0 +1,310 @@
+# shellcheck shell=bash
+# job.sh - one job, as steps: load, render, (target), upload, submit, await, collect, finish. A run is a directory; a step whose
+# file is there is done, so running a run again resumes it.
+
+[ -z "${_AUTOPOD_JOB_SH:-}" ] || return 0 # @guard
+_AUTOPOD_JOB_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/state.sh"
+. "$AUTOPOD_LIB/helper.sh"
+. "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/target.sh"
+. "$AUTOPOD_LIB/comfy.sh"
+. "$AUTOPOD_LIB/upload.sh"
+. "$AUTOPOD_LIB/watch.sh"
+. "$AUTOPOD_LIB/collect.sh"
+
+# What the user asked for.
+JOB_RENDER_ARGS=()   # --set, --output-dir, --timeout, as helpers/render_template.py takes them
+JOB_ALLOW_PARTIAL='' # --allow-partial
+
+JOB_SUBMIT_TRIES=3 # how often a prompt is posted that the server certainly does not know
+JOB_RUN=''         # the directory of the run at hand
+JOB_OPEN=''        # set while the server may be working on its prompt
+
+# job_load FILE - checks and renders a job and lays it down as a new run; sets JOB_ID and JOB_RUN. Nothing is contacted.
+# EX_USAGE with every problem told.
+job_load() {
+  local lines=$CORE_TMP/rendered
+  _job_render "$1" "$lines" || return
+  JOB_ID=$(_job_line "$lines" job_id)
+  os_utc_compact
+  os_random_hex 4
+  JOB_RUN=$AUTOPOD_HOME/runs/$JOB_ID.$OS_UTC.$OS_HEX
+  (umask 077 && mkdir -p -- "$JOB_RUN") || core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?" || return
+  _job_line "$lines" job | state_save "$JOB_RUN/job.json" &&
+    _job_line "$lines" workflow | state_save "$JOB_RUN/workflow.json" &&
+    LC_ALL=C grep -E $'^(job_id|template|timeout_minutes|upload|output)\t' "$lines" | state_save "$JOB_RUN/plan"
+}
+
+# job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing anywhere else.
+job_plan() {
+  JOB_PLAN=$CORE_TMP/rendered
+  _job_render "$1" "$JOB_PLAN" && JOB_ID=$(_job_line "$JOB_PLAN" job_id)
+}
+
+# job_run RUN - carries the run through, from the first step that is not done; the job's exit code. Its result is in
+# RUN/result.json either way.
+job_run() {
+  local status=0
+  JOB_RUN=$1 JOB_OPEN='' JOB_PROMPT_ID='' JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0
+  JOB_ID=$(_job_line "$1/plan" job_id)
+  os_now
+  JOB_BEGAN=$OS_NOW
+  core_forget_error
+  ui_log info "run ${1##*/}"
+  _job_steps || status=$?
+  [ "$status" = 0 ] || ui_failed
+  JOB_CODE=$status
+  job_finish "$status" || status=$?
+  return "$status"
+}
+
+# _job_steps - the steps of the run at hand, in order.
+_job_steps() {
+  _job_step target job_target &&
+    _job_step upload job_upload &&
+    _job_step submit job_submit &&
+    _job_step await job_await &&
+    _job_step collect job_collect
+}
+
+# _job_step NAME FUNCTION - runs a step and notes how long it took; the step's status.
+_job_step() {
+  local status=0 began
+  os_now_ms
+  began=$OS_MS
+  "$2" || status=$?
+  os_now_ms
+  JOB_STEPS="$JOB_STEPS$1 $((OS_MS - began))"$'\n'
+  return "$status"
+}
+
+# job_target - opens where the job runs. On another pod than last time the earlier uploads and the prompt are void.
+job_target() {
+  local before=''
+  [ ! -f "$JOB_RUN/pod.json" ] || before=$(<"$JOB_RUN/pod.json")
+  target_open "$(jq -c '.pod_config' "$JOB_RUN/job.json")" "$JOB_RUN/pod.json" || return
+  [ -z "$before" ] || [ "$before" = "$(<"$JOB_RUN/pod.json")" ] ||
+    rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json"
+}
+
+# job_upload - brings the file inputs to the server; uploads.json. EX_UPLOAD.
+job_upload() {
+  [ ! -f "$JOB_RUN/uploads.json" ] && LC_ALL=C grep -q $'^upload\t' "$JOB_RUN/plan" || return 0
+  ui_step Upload
+  upload_files "$JOB_RUN/plan" "$JOB_RUN/uploads.json" || return
+  [ -z "$UPLOAD_RENAMED" ] || _job_rename || return
+  ui_done "$UPLOAD_TEXT"
+}
+
+# _job_rename - the workflow names the inputs as the server called them. (By Python: jq 1.6 would round large seeds.)
+_job_rename() {
+  helper_run rename_uploads --uploads "$JOB_RUN/uploads.json" <"$JOB_RUN/workflow.json" >"$CORE_TMP/renamed" &&
+    state_save "$JOB_RUN/workflow.json" <"$CORE_TMP/renamed"
+}
+
+# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json, answer.json. EX_REFUSED, EX_TUNNEL.
+job_submit() {
+  local status=0
+  ui_step Submit
+  if [ -f "$JOB_RUN/prompt.json" ]; then
+    IFS=' ' read -r JOB_PROMPT_ID JOB_CLIENT JOB_SUBMITTED \
+      < <(jq -r '"\(.prompt_id) \(.client_id) \(.at)"' "$JOB_RUN/prompt.json")
+    [ -f "$JOB_RUN/history.json" ] || {
+      JOB_OPEN=1
+      _job_known || _job_post || status=$?
+    }
+  else
+    _job_new_prompt && _job_post || status=$?
+  fi
+  [ "$status" = 0 ] && _job_partial || return
+  ui_done "prompt $JOB_PROMPT_ID"
+}
+
+# _job_new_prompt - chooses the prompt's id and writes it down, before anything is posted.
+_job_new_prompt() {
+  os_uuid && JOB_PROMPT_ID=$OS_UUID && os_uuid && JOB_CLIENT=$OS_UUID || return
+  os_now
+  JOB_SUBMITTED=$OS_NOW
+  printf '{"prompt_id":"%s","client_id":"%s","at":%s,"url":"%s","pod":"%s"}\n' \
+    "$JOB_PROMPT_ID" "$JOB_CLIENT" "$JOB_SUBMITTED" "$TARGET_URL" "$POD_ID" | state_save "$JOB_RUN/prompt.json"
+}
+
+# _job_post - posts the prompt. After a lost answer the server is asked whether it knows the id: only an unknown one is posted
+# again, so nothing runs twice. EX_REFUSED, EX_TUNNEL.
+_job_post() {
+  local try status body=$CORE_TMP/body
+  { printf '{"prompt_id":"%s","client_id":"%s","prompt":' "$JOB_PROMPT_ID" "$JOB_CLIENT" &&
+    cat -- "$JOB_RUN/workflow.json" && printf '}'; } >"$body" ||
+    core_fail "$EX_FAIL" "can't write $body" "is the disk full?" || return
+  for ((try = 1; try <= JOB_SUBMIT_TRIES; try++)); do
+    JOB_OPEN=1 status=0
+    comfy_submit "$TARGET_URL" "$body" "$CORE_TMP/answer" || status=$?
+    case $status in
+      0)
+        state_save "$JOB_RUN/answer.json" <"$CORE_TMP/answer"
+        return
+        ;;
+      "$EX_REFUSED")
+        JOB_OPEN=''
+        comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$CORE_TMP/answer"
+        return
+        ;;
+    esac
+    ui_warn "the server did not say whether it took the job (${HTTP_ERROR:-HTTP $HTTP_STATUS}): looking"
+    core_sleep 1
+    target_reconnect || return
+    ! _job_known || return 0
+  done
+  core_fail "$EX_REFUSED" "the server did not take the job in $JOB_SUBMIT_TRIES tries (HTTP $HTTP_STATUS)" "its log says why"
+}
+
+# _job_known - 0 when the server has the prompt in its queue or history.
+_job_known() {
+  comfy_where "$TARGET_URL" "$JOB_PROMPT_ID" "$CORE_TMP/history" && [ "$COMFY_STATE" != unknown ]
+}
+
+# _job_partial - a prompt that was taken without some of its outputs counts as refused, unless that is allowed.
+_job_partial() {
+  local answer=$JOB_RUN/answer.json
+  [ -f "$answer" ] && comfy_partial "$answer" || return 0
+  if [ -n "$JOB_ALLOW_PARTIAL" ]; then
+    ui_warn "the server left out a part of the workflow:"
+    comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$answer" || core_forget_error
+    return 0
+  fi
+  job_cancel || :
+  ui_note "The server would run only a part of the workflow (--allow-partial accepts that):"
+  comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$answer"
+}
+
+# job_await - waits for the end; history.json. EX_TIME, EX_TUNNEL, EX_WORKFLOW.
+job_await() {
+  local status=0
+  ui_step Running
+  [ ! -f "$JOB_RUN/history.json" ] || return 0
+  watch_prompt "$JOB_PROMPT_ID" $((JOB_SUBMITTED + $(_job_timeout))) "$CORE_TMP/history" || status=$?
+  [ "$status" = "$EX_TUNNEL" ] || JOB_OPEN='' # ended, cancelled or lost: nothing is left to cancel
+  [ "$status" = 0 ] || return "$status"
+  state_save "$JOB_RUN/history.json" <"$CORE_TMP/history"
+}
+
+# _job_timeout - prints the time limit in whole seconds.
+_job_timeout() {
+  awk -F '\t' '$1 == "timeout_minutes" { s = $2 * 60; print (s == int(s)) ? s : int(s) + 1 }' "$JOB_RUN/plan"
+}
+
+# job_collect - judges the history entry and brings the outputs home; outputs.json. EX_WORKFLOW, EX_DOWNLOAD.
+job_collect() {
+  local plan=$CORE_TMP/collect status=0
+  helper_run history --prompt-id "$JOB_PROMPT_ID" --workflow "$JOB_RUN/workflow.json" --job "$JOB_RUN/job.json" \
+    <"$JOB_RUN/history.json" >"$plan" ||
+    core_fail "$EX_WORKFLOW" "the server's history entry makes no sense" "it is in $JOB_RUN/history.json" || return
+  JOB_OPEN=''
+  JOB_STATE=$(_job_line "$plan" state)
+  JOB_SERVER_SECONDS=$(_job_line "$plan" seconds)
+  if [ "$JOB_STATE" = success ]; then
+    ui_done "done${JOB_SERVER_SECONDS:+ in $JOB_SERVER_SECONDS s on the server}"
+  else
+    ui_failed "$JOB_STATE"
+  fi
+  ui_step Download
+  collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
+  _job_judge "$plan" "$status" || return
+  collect_list "$JOB_RUN/collected" | state_save "$JOB_RUN/outputs.json" || return
+  ui_count $(($(wc -l <"$JOB_RUN/collected"))) file
+  ui_done "$UI_COUNT, verified"
+}
+
+# _job_judge PLAN STATUS - what the whole amounts to: the workflow's own error first, then what is missing.
+_job_judge() {
+  local tag text missing=''
+  while IFS=$'\t' read -r tag text; do
+    case $tag in
+      warning) ui_warn "$text" ;;
+      missing_output) missing="$missing${missing:+, }$text" ;;
+    esac
+  done <"$1"
+  [ "$JOB_STATE" = success ] ||
+    core_fail "$EX_WORKFLOW" "$(_job_line "$1" error)" "$(_job_line "$1" hint)" || return
+  [ "$2" = 0 ] || return "$2"
+  [ -s "$JOB_RUN/collected" ] || core_fail "$EX_DOWNLOAD" "the workflow ran without an error, but made no file" \
+    "does it have a Save node, and was nothing blocked?" || return
+  [ -z "$missing" ] || core_fail "$EX_DOWNLOAD" "no file came for: $missing" \
+    "in the job's \"outputs\" use a node id, its title, its filename_prefix, or image, video, audio, text"
+}
+
+# job_left_outputs - 0 when the run at hand has, or may have, outputs on the server that are not all here: it ended there and
+# not everything came, or nobody knows how it ended.
+job_left_outputs() {
+  if [ -f "$JOB_RUN/outputs.json" ]; then return 1; fi
+  if [ -f "$JOB_RUN/history.json" ]; then
+    [ "$JOB_STATE" = success ]
+  else
+    [ "$JOB_CODE" = "$EX_TUNNEL" ] && [ -f "$JOB_RUN/prompt.json" ]
+  fi
+}
+
+# job_cancel - takes the prompt at hand back on the server; 1 when that could not be confirmed.
+job_cancel() {
+  [ -n "$JOB_OPEN" ] && [ -n "$TARGET_URL" ] || return 0
+  if comfy_cancel "$TARGET_URL" "$JOB_PROMPT_ID"; then
+    ui_note "The job was cancelled on the server."
+    JOB_OPEN=''
+  else
+    ui_warn "the server did not confirm that the job is cancelled: it may still compute"
+    return 1
+  fi
+}
+
+# job_finish CODE - writes result.json: how it went, what it took, what came of it.
+job_finish() {
+  local seconds
+  os_now
+  seconds=$((OS_NOW - JOB_BEGAN))
+  budget_cost "${POD_RATE:-0}" "$seconds"
+  os_utc
+  collect_list "$JOB_RUN/collected" >"$CORE_TMP/outputs" &&
+    jq -n -c --arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --argjson code "$1" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT" \
+      --arg signal "$CORE_SIGNAL" --arg steps "$JOB_STEPS" --argjson seconds "$seconds" --arg server "$JOB_SERVER_SECONDS" \
+      --arg cost "$BUDGET_COST" --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE" \
+      --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION" --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" \
+      --arg prompt "$JOB_PROMPT_ID" --slurpfile outputs "$CORE_TMP/outputs" '
+    def known: if . == "" then null else . end;
+    {job_id: $job, run: $run,
+     status: (if $code == 0 then "success" elif $signal != "" then "interrupted" else "failed" end), exit_code: $code,
+     error: (if $code == 0 then null else $error | known end), hint: (if $code == 0 then null else $hint | known end),
+     prompt_id: ($prompt | known), outputs: $outputs[0],
+     seconds: (($steps | split("\n") | map(select(. != "") | split(" ") | {(.[0]): ((.[1] | tonumber) / 1000)}) | add // {})
+       + {total: $seconds}),
+     server_seconds: ($server | tonumber? // null), cost_usd: ($cost | tonumber),
+     pod: (if $pod == "" then null else {id: $pod, provider: $provider, gpu: $gpu, cost_per_hr: ($rate | tonumber? // 0)} end),
+     url: ($url | known), comfyui_version: ($comfyui | known), autopod_version: $version, finished_at: $at}' |
+    state_save "$JOB_RUN/result.json"
+}
+
+# _job_render JOB_FILE LINES - starts helpers/render_template.py once; its lines go to LINES, its warnings are told; EX_USAGE.
+_job_render() {
+  local tag text
+  core_tmpdir && helper_asset_dir templates || return
+  helper_run render_template --job="$1" --template-dir="$HELPER_DIR" --output-dir="$AUTOPOD_OUTPUT_DIR" \
+    ${JOB_RENDER_ARGS[@]+"${JOB_RENDER_ARGS[@]}"} >"$2" || return "$EX_USAGE"
+  while IFS=$'\t' read -r tag text; do
+    [ "$tag" != warning ] || ui_warn "$1: $text"
+  done <"$2"
+}
+
+# _job_line LINES TAG - prints what stands behind TAG.
+_job_line() {
+  local tag text
+  while IFS=$'\t' read -r tag text; do
+    [ "$tag" != "$2" ] || {
+      printf '%s\n' "$text"
+      return
+    }
+  done <"$1"
+}

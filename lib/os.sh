@@ -1,0 +1,195 @@
+# shellcheck shell=bash
+# os.sh - one function for each thing that GNU, BSD or the bash versions disagree on.
+
+[ -z "${_AUTOPOD_OS_SH:-}" ] || return 0 # @guard
+_AUTOPOD_OS_SH=1                         # @guard
+
+# --- time: results in variables, since a fork for each log line would be felt ---
+
+# os_now - sets OS_NOW to the seconds since 1970.
+os_now() {
+  OS_NOW=${EPOCHSECONDS:-} # portable: empty before bash 5
+  [ -n "$OS_NOW" ] || OS_NOW=$(date +%s)
+}
+
+# os_now_ms - sets OS_MS to the milliseconds since 1970 (whole seconds before bash 5).
+os_now_ms() {
+  local real=${EPOCHREALTIME:-} # portable: empty before bash 5; the decimal mark follows the locale
+  if [ -n "$real" ]; then
+    real=${real//[!0-9]/}
+    OS_MS=${real%???}
+  else
+    OS_MS=$(date +%s)000
+  fi
+}
+
+# os_utc - sets OS_UTC to now, as 2026-01-31T23:59:59Z.
+os_utc() {
+  if [ "${BASH_VERSINFO[0]}" -ge 5 ]; then
+    TZ=UTC printf -v OS_UTC '%(%Y-%m-%dT%H:%M:%SZ)T' -1 # portable: bash 5 only, else below
+  else
+    OS_UTC=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+  fi
+}
+
+# os_utc_compact - sets OS_UTC to now as 20260131T235959Z, for file names.
+os_utc_compact() {
+  os_utc
+  OS_UTC=${OS_UTC//[-:]/}
+}
+
+# --- files ---
+
+# os_size FILE - prints its length in bytes.
+os_size() { stat -c %s -- "$1" 2>/dev/null || stat -f %z -- "$1"; }
+
+# os_mode FILE - prints its permissions in octal, as 600.
+os_mode() { stat -c %a -- "$1" 2>/dev/null || stat -f %Lp -- "$1"; }
+
+# os_sha256 FILE - prints the sum in hex; 1 when the file can't be read.
+os_sha256() {
+  local out
+  if command -v sha256sum >/dev/null 2>&1; then
+    out=$(sha256sum <"$1") || return 1
+  elif command -v shasum >/dev/null 2>&1; then
+    out=$(shasum -a 256 <"$1") || return 1
+  else
+    out=$(openssl dgst -sha256 <"$1") || return 1
+    out=${out##* }
+  fi
+  printf '%s\n' "${out%% *}"
+}
+
+# os_head_hex FILE - sets OS_HEX to the first 16 bytes in hex, in lower case.
+os_head_hex() {
+  OS_HEX=$(od -An -v -tx1 -N16 <"$1") || return
+  OS_HEX=${OS_HEX//[!0-9a-f]/}
+}
+
+# os_move_new FROM TO - renames, but never over an existing file: 1 when TO exists. A hard link fails on an existing
+# name in one step; file systems without hard links get the test and the rename.
+os_move_new() {
+  if ln -- "$1" "$2" 2>/dev/null; then
+    rm -f -- "$1"
+  else
+    [ ! -e "$2" ] && [ ! -L "$2" ] && mv -- "$1" "$2"
+  fi
+}
+
+# os_random_hex DIGITS - sets OS_HEX to that many random hex digits (up to 64).
+os_random_hex() {
+  OS_HEX=$(od -An -v -tx1 -N32 </dev/urandom) || return
+  OS_HEX=${OS_HEX//[!0-9a-f]/}
+  OS_HEX=${OS_HEX:0:$1}
+}
+
+# os_uuid - sets OS_UUID to a random UUID in lower case; 1 when the system has no source of them.
+os_uuid() {
+  if ! { read -r OS_UUID </proc/sys/kernel/random/uuid; } 2>/dev/null; then
+    OS_UUID=$(uuidgen | LC_ALL=C tr '[:upper:]' '[:lower:]') || return 1 # macOS
+  fi
+}
+
+# --- processes ---
+
+# os_spawn LOG CMD [ARG...] - starts CMD so that it outlives this program and its terminal; sets OS_PID.
+# A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up.
+os_spawn() {
+  local log=$1
+  shift
+  set -m
+  nohup "$@" >>"$log" 2>&1 </dev/null &
+  OS_PID=$!
+  set +m
+  disown "$OS_PID" 2>/dev/null || :
+}
+
+# os_process_start PID - sets OS_START to a word that no later process with the same number has; 1 when there is none.
+os_process_start() {
+  local stat boot=''
+  OS_START=''
+  case $1 in '' | *[!0-9]*) return 1 ;; esac
+  if [ -r /proc/self/stat ]; then
+    { IFS= read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    read -r boot </proc/sys/kernel/random/boot_id 2>/dev/null || :
+    stat=${stat##*) } # the name in parentheses may hold blanks; what follows starts with field 3, the state
+    # shellcheck disable=SC2086 # splitting is meant: numbers and one letter
+    set -- $stat
+    [ "$1" != Z ] || return 1
+    OS_START=${boot%%-*}.${20}
+  else
+    stat=$(LC_ALL=C ps -o lstart= -p "$1" 2>/dev/null) || return 1
+    OS_START=${stat//[!A-Za-z0-9]/}
+    [ -n "$OS_START" ]
+  fi
+}
+
+# os_same_process PID START - 0 when that very process still runs.
+os_same_process() {
+  [ -n "${2:-}" ] && os_process_start "${1:-}" && [ "$OS_START" = "$2" ]
+}
+
+# os_end_process PID START [SECONDS] - ends that very process, at first politely; 0 when it is gone.
+os_end_process() {
+  local left=$((${3:-5} * 10))
+  os_same_process "$1" "$2" || return 0
+  kill "$1" 2>/dev/null || :
+  while os_same_process "$1" "$2"; do
+    [ "$left" -gt 0 ] || {
+      kill -9 "$1" 2>/dev/null || :
+      sleep 0.2
+      ! os_same_process "$1" "$2"
+      return
+    }
+    left=$((left - 1))
+    sleep 0.1
+  done
+}
+
+# os_port_free PORT - 0 when nothing listens there on 127.0.0.1.
+os_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# os_random_port - sets OS_PORT to a free loopback port; 1 when twenty tries found none.
+os_random_port() {
+  local try
+  for ((try = 0; try < 20; try++)); do
+    OS_PORT=$((20000 + (RANDOM * 32768 + RANDOM) % 12000)) # below the ephemeral ports of both systems
+    os_port_free "$OS_PORT" && return 0
+  done
+  return 1
+}
+
+# os_sshd - prints the path of OpenSSH's server; 1 when there is none. sshd wants to be started by its full path,
+# and users' PATH often leaves out the sbin directories.
+os_sshd() {
+  local dir
+  for dir in /usr/sbin /usr/local/sbin /opt/homebrew/sbin /sbin; do
+    [ ! -x "$dir/sshd" ] || {
+      printf '%s\n' "$dir/sshd"
+      return 0
+    }
+  done
+  return 1
+}
+
+# os_install_hint NAME - prints how NAME (sshd, jq, …) is installed on this system.
+os_install_hint() {
+  local package=$1
+  case ${OSTYPE:-} in
+    darwin*)
+      [ "$1" != sshd ] || package=openssh
+      printf 'brew install %s\n' "$package"
+      ;;
+    *)
+      [ "$1" != sshd ] || package=openssh-server
+      printf 'apt-get install %s (or the like of it on your system)\n' "$package"
+      ;;
+  esac
+}
+
+# os_privsep_dir - root's sshd wants this directory; Debian makes it only when its own service starts.
+os_privsep_dir() {
+  [ "$(id -u)" != 0 ] || case ${OSTYPE:-} in
+    linux*) [ -d /run/sshd ] || mkdir -m 755 /run/sshd ;;
+  esac
+}

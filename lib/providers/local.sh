@@ -1,0 +1,204 @@
+# shellcheck shell=bash
+# local.sh - pods on this machine: a real sshd on loopback and a ComfyUI beside it, in a directory of their own.
+# Everything after "a pod with an ssh address" is the same road that a rented pod takes.
+
+[ -z "${_AUTOPOD_PROVIDERS_LOCAL_SH:-}" ] || return 0 # @guard
+_AUTOPOD_PROVIDERS_LOCAL_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/helper.sh"
+. "$AUTOPOD_LIB/state.sh"
+. "$AUTOPOD_LIB/ssh.sh"
+
+# A pod's directory holds: pod.json (what it is), processes (NAME PID START PORT, a line each), the ssh keys,
+# sshd_config, comfyui/ (input, output, temp), sshd.log, comfyui.log.
+
+# provider_local_check - 0, or one line of reason on stderr and EX_MISSING.
+provider_local_check() {
+  os_sshd >/dev/null ||
+    core_fail "$EX_MISSING" "the local provider needs sshd, which is not installed" \
+      "run: $(os_install_hint sshd)" || return
+  core_need jq ssh ssh-keygen || return
+  if [ -n "${AUTOPOD_LOCAL_COMFYUI:-}" ]; then
+    [ -f "$AUTOPOD_LOCAL_COMFYUI/main.py" ] ||
+      core_fail "$EX_MISSING" "AUTOPOD_LOCAL_COMFYUI is $AUTOPOD_LOCAL_COMFYUI, but there is no main.py in it" \
+        "set it to a checkout of ComfyUI"
+    return
+  fi
+  _local_python || return
+  "$_LOCAL_PYTHON" -c 'import aiohttp, PIL' 2>/dev/null ||
+    core_fail "$EX_MISSING" "the ComfyUI simulator needs the Python packages aiohttp and Pillow" \
+      "run 'make setup' in a clone, or: $_LOCAL_PYTHON -m pip install aiohttp Pillow"
+}
+
+# provider_local_create SPEC - makes a pod as the JSON SPEC wants it (name, gpu_type, gpu_count); prints the pod.
+provider_local_create() {
+  local dir
+  provider_local_check || return
+  os_random_hex 8 || return
+  dir=$AUTOPOD_HOME/local/local-$OS_HEX
+  (umask 077 && mkdir -p -- "$dir/comfyui") ||
+    core_fail "$EX_POD" "can't make $dir" "is the disk full?" || return
+  _local_describe "${dir##*/}" "$1" | state_save "$dir/pod.json" || return
+  ssh_make_key "$dir/host_key" "autopod pod ${dir##*/}" || return
+  ssh_make_key "$dir/client_key" "autopod ${dir##*/}" || return
+  _local_boot "$dir" || {
+    provider_local_terminate "${dir##*/}" >/dev/null
+    return "$EX_POD"
+  }
+  provider_local_get "${dir##*/}"
+}
+
+# provider_local_get ID - prints the pod; EX_POD when there is none.
+provider_local_get() {
+  _local_dir "$1" || return
+  _local_facts "$_LOCAL_DIR" | _local_pods
+}
+
+# provider_local_list - prints every pod, a line each.
+provider_local_list() {
+  local dir
+  for dir in "$AUTOPOD_HOME"/local/*/; do
+    [ ! -s "$dir/pod.json" ] || _local_facts "${dir%/}"
+  done | _local_pods
+}
+
+# provider_local_start ID - starts a stopped pod again, at new ports as a rented one; prints the pod; EX_POD.
+provider_local_start() {
+  _local_dir "$1" || return
+  provider_local_check || return
+  _local_end "$_LOCAL_DIR" && _local_boot "$_LOCAL_DIR" && provider_local_get "$1"
+}
+
+# provider_local_stop ID - ends exactly the processes that it started, keeps the directory; prints the pod; EX_POD_LEFT.
+provider_local_stop() {
+  _local_dir "$1" || return
+  _local_end "$_LOCAL_DIR" && provider_local_get "$1"
+}
+
+# provider_local_terminate ID - the same, and removes the directory; EX_POD_LEFT when a process did not end.
+provider_local_terminate() {
+  _local_dir "$1" || return
+  _local_end "$_LOCAL_DIR" && rm -rf -- "$_LOCAL_DIR"
+}
+
+# _local_dir ID - sets _LOCAL_DIR; EX_POD when there is no such pod.
+_local_dir() {
+  local shape='^local-[0-9a-f]{8}$'
+  _LOCAL_DIR=$AUTOPOD_HOME/local/$1
+  [[ $1 =~ $shape ]] && [ -s "$_LOCAL_DIR/pod.json" ] ||
+    core_fail "$EX_POD" "there is no local pod \"$1\"" "autopod-ls shows those there are"
+}
+
+# _local_describe ID SPEC - prints what doesn't change of a pod's object.
+_local_describe() {
+  os_utc
+  jq -c --arg id "$1" --arg at "$OS_UTC" --arg user "$(id -un)" --arg rate "${AUTOPOD_LOCAL_RATE:-0}" \
+    --arg key "$AUTOPOD_HOME/local/$1/client_key" --arg image "${AUTOPOD_LOCAL_COMFYUI:-simulator}" '
+    {id: $id, name, provider: "local", status: "creating", gpu: (.gpu_type // "CPU"), gpu_count: (.gpu_count // 1),
+     cost_per_hr: ($rate | tonumber), created_at: $at, image: $image, volume: null,
+     ssh: {host: "127.0.0.1", user: $user, key: $key}}' <<<"$2"
+}
+
+# _local_facts DIR - prints pod.json with the processes' state beside it, for _local_pods.
+_local_facts() {
+  local name pid start port alive=0 all=0 sshd_port=null comfyui_port=null status=stopped
+  while read -r name pid start port; do
+    all=$((all + 1))
+    ! os_same_process "$pid" "$start" || alive=$((alive + 1))
+    printf -v "${name}_port" '%s' "$port"
+  done 2>/dev/null <"$1/processes" || :
+  if [ "$alive" -gt 0 ]; then
+    if [ "$alive" = "$all" ]; then status=running; else status=failed; fi
+  elif [ "$all" = 0 ]; then
+    status=creating
+  fi
+  printf '{"pod":%s,"status":"%s","ssh_port":%s,"comfy_port":%s}\n' \
+    "$(<"$1/pod.json")" "$status" "$sshd_port" "$comfyui_port"
+}
+
+# _local_pods - stdin: lines of _local_facts; prints pods. comfy_port is what stands for "the pod's 8188".
+_local_pods() {
+  jq -c '.status as $status | .ssh_port as $ssh | .comfy_port as $comfy | .pod
+    | .status = $status | .comfy_port = $comfy
+    | if $status == "running" then .ssh.port = $ssh else .ssh = null end'
+}
+
+# _local_boot DIR - starts sshd and ComfyUI; EX_POD.
+_local_boot() {
+  rm -f -- "$1/processes"
+  _local_sshd "$1" && _local_comfyui "$1"
+}
+
+# _local_record DIR NAME PORT - notes the process that was just spawned.
+_local_record() {
+  os_process_start "$OS_PID" ||
+    core_fail "$EX_POD" "$2 ended at once: $(tail -n 1 "$1/$2.log")" "the whole log: $1/$2.log" || return
+  printf '%s %s %s %s\n' "$2" "$OS_PID" "$OS_START" "$3" >>"$1/processes"
+}
+
+# _local_sshd DIR - starts the pod's sshd on a free loopback port.
+_local_sshd() {
+  os_privsep_dir && os_random_port || core_fail "$EX_POD" "no free port for sshd" || return
+  cp -- "$1/client_key.pub" "$1/authorized_keys"
+  cat >"$1/sshd_config" <<CONFIG
+ListenAddress 127.0.0.1
+Port $OS_PORT
+HostKey "$1/host_key"
+AuthorizedKeysFile "$1/authorized_keys"
+PidFile none
+# The directory is private (0700); the parents may be anything, as a temporary directory's are.
+StrictModes no
+PubkeyAuthentication yes
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+UsePAM no
+X11Forwarding no
+AllowAgentForwarding no
+AllowTcpForwarding local
+PrintMotd no
+SetEnv AUTOPOD_POD_ID=${1##*/}
+CONFIG
+  os_spawn "$1/sshd.log" "$(os_sshd)" -D -e -f "$1/sshd_config"
+  _local_record "$1" sshd "$OS_PORT" &&
+    ssh_know "${1##*/}" 127.0.0.1 "$OS_PORT" "$1/host_key.pub"
+}
+
+# _local_python - sets _LOCAL_PYTHON to the interpreter for ComfyUI; EX_MISSING.
+_local_python() {
+  _LOCAL_PYTHON=${AUTOPOD_LOCAL_PYTHON:-}
+  [ -z "$_LOCAL_PYTHON" ] || return 0
+  helper_python || return
+  _LOCAL_PYTHON=$HELPER_PYTHON
+}
+
+# _local_comfyui DIR - starts ComfyUI (a checkout, or the simulator) on a free loopback port. It may take its time
+# to answer: who opens the tunnel waits for that.
+_local_comfyui() {
+  local program extra
+  _local_python && os_random_port || core_fail "$EX_POD" "no free port for ComfyUI" || return
+  if [ -n "${AUTOPOD_LOCAL_COMFYUI:-}" ]; then
+    program=$(cd -- "$AUTOPOD_LOCAL_COMFYUI" && pwd)/main.py
+  else
+    program=$1/comfyui_sim.py
+    helper_asset helpers/comfyui_sim.py >"$program" || return
+  fi
+  IFS=' ' read -r -a extra <<<"${AUTOPOD_LOCAL_COMFYUI_ARGS:-}"
+  mkdir -p -- "$1/comfyui/input" "$1/comfyui/output" "$1/comfyui/temp" "$1/comfyui/user"
+  os_spawn "$1/comfyui.log" "$_LOCAL_PYTHON" "$program" --cpu --listen 127.0.0.1 --port "$OS_PORT" \
+    --input-directory "$1/comfyui/input" --output-directory "$1/comfyui/output" \
+    --temp-directory "$1/comfyui" --user-directory "$1/comfyui/user" \
+    --disable-auto-launch ${extra[@]+"${extra[@]}"}
+  _local_record "$1" comfyui "$OS_PORT"
+}
+
+# _local_end DIR - ends exactly the processes that were started for the pod; EX_POD_LEFT.
+_local_end() {
+  local name pid start _port left=''
+  while read -r name pid start _port; do
+    os_end_process "$pid" "$start" || left="$left $name ($pid)"
+  done 2>/dev/null <"$1/processes" || :
+  [ -z "$left" ] || core_fail "$EX_POD_LEFT" "could not end$left of pod ${1##*/}" "end them by hand: kill -9 PID"
+}

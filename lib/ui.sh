@@ -1,0 +1,207 @@
+# shellcheck shell=bash
+# ui.sh - what people read: steps, bars, warnings, errors, and the log file. All of it goes to stderr.
+
+[ -z "${_AUTOPOD_UI_SH:-}" ] || return 0 # @guard
+_AUTOPOD_UI_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+
+UI_LOG_MAX=5000000 # bytes; a longer log is kept once more as autopod.log.1
+UI_LINE_EVERY=20   # seconds between progress lines where there is no terminal
+UI_SECRETS=()      # values that must not be shown or logged
+_UI_LOG=''         # the log file, once its directory is known
+_UI_STEP=''        # the step on the line at hand
+_UI_LIVE=''        # set while an unfinished line stands on the terminal
+_UI_SAID_AT=0      # when a plain line of progress was written last
+_UI_RED='' _UI_YELLOW='' _UI_GREEN='' _UI_DIM='' _UI_OFF=''
+_UI_OK='ok' _UI_BAD='!!' _UI_FULL='#' _UI_EMPTY='-'
+
+# ui_init [LOG_FILE] - decides on colours and marks, opens the log; needs nothing else.
+ui_init() {
+  CORE_TELL=ui_tell
+  _UI_TERMINAL=''
+  [ -t 2 ] && [ "${TERM:-dumb}" != dumb ] && _UI_TERMINAL=1
+  if [ -n "${CLICOLOR_FORCE:-}" ] && [ "$CLICOLOR_FORCE" != 0 ] ||
+    { [ -z "${NO_COLOR:-}" ] && [ -n "$_UI_TERMINAL" ]; }; then
+    _UI_RED=$'\033[31m' _UI_YELLOW=$'\033[33m' _UI_GREEN=$'\033[32m' _UI_DIM=$'\033[2m' _UI_OFF=$'\033[0m'
+  fi
+  case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in
+    *[Uu][Tt][Ff]*8*) _UI_OK='✓' _UI_BAD='✗' _UI_FULL='█' _UI_EMPTY='░' ;;
+  esac
+  [ $# -eq 0 ] || ui_log_open "$1"
+}
+
+# ui_log_open FILE - from here on everything that is said also goes to FILE, with time and level.
+ui_log_open() {
+  local size
+  mkdir -p -- "${1%/*}" 2>/dev/null || return 0 # a disk that is full or read-only must not stop a job
+  _UI_LOG=$1
+  [ -e "$_UI_LOG" ] || return 0
+  size=$(os_size "$_UI_LOG")
+  [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$_UI_LOG" "$_UI_LOG.1"
+}
+
+# ui_log LEVEL TEXT - a line in the log file only.
+ui_log() {
+  [ -n "$_UI_LOG" ] || return 0
+  os_utc
+  ui_clean "$2"
+  { printf '%s %-7s %s[%s] %s\n' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT" >>"$_UI_LOG"; } 2>/dev/null || :
+}
+
+# ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets masked.
+ui_clean() {
+  local secret
+  UI_TEXT=${1//[[:cntrl:]]/ }
+  for secret in ${UI_SECRETS[@]+"${UI_SECRETS[@]}"}; do
+    [ -z "$secret" ] || UI_TEXT=${UI_TEXT//"$secret"/****}
+  done
+}
+
+# ui_tell LEVEL TEXT - an error, hint, warning, note (info), or detail, as CORE_TELL.
+ui_tell() {
+  ui_log "$1" "$2"
+  ui_clean "$2"
+  case $1 in
+    error) _ui_line "$_UI_RED$AUTOPOD_PROG: error:$_UI_OFF $UI_TEXT" ;;
+    hint) _ui_line "  $UI_TEXT" ;;
+    warning) _ui_line "$_UI_YELLOW$AUTOPOD_PROG: warning:$_UI_OFF $UI_TEXT" ;;
+    detail) [ -z "${AUTOPOD_VERBOSE:-}${AUTOPOD_DEBUG:-}" ] || _ui_line "$_UI_DIM$UI_TEXT$_UI_OFF" ;;
+    *) [ -n "${AUTOPOD_QUIET:-}" ] || _ui_line "$UI_TEXT" ;;
+  esac
+}
+
+# ui_warn TEXT - what went wrong without stopping anything.
+ui_warn() { ui_tell warning "$1"; }
+
+# ui_note TEXT - what a person wants to know; not with -q.
+ui_note() { ui_tell info "$1"; }
+
+# ui_detail TEXT - only with -v.
+ui_detail() { ui_tell detail "$1"; }
+
+# ui_debug CMD... - with --debug: the external command about to run.
+ui_debug() {
+  [ -z "${AUTOPOD_DEBUG:-}" ] || {
+    ui_clean "$*"
+    _ui_line "$_UI_DIM+ $UI_TEXT$_UI_OFF"
+  }
+}
+
+# _ui_line TEXT - a line of its own, above the live one if there is one.
+_ui_line() {
+  [ -z "$_UI_LIVE" ] || printf '\r\033[K' >&2
+  _UI_LIVE=''
+  printf '%s\n' "$1" >&2
+}
+
+# --- steps ---
+
+# ui_step NAME - a step begins; its line is written by ui_progress and ui_done.
+ui_step() {
+  os_now
+  _UI_STEP=$1 _UI_SAID_AT=$OS_NOW
+  ui_log info "$1 ..."
+}
+
+# ui_progress TEXT [DONE TOTAL] - how far the step is: redrawn in place on a terminal, elsewhere a plain line every
+# UI_LINE_EVERY seconds, so that a cron mail stays readable.
+ui_progress() {
+  [ -z "${AUTOPOD_QUIET:-}" ] || return 0
+  ui_clean "$1"
+  if [ -n "$_UI_TERMINAL" ]; then
+    local bar='' line
+    [ -z "${3:-}" ] || {
+      ui_bar "$2" "$3"
+      bar="$UI_BAR "
+    }
+    printf -v line '  %-9s %s%s' "$_UI_STEP" "$bar" "$UI_TEXT"
+    _UI_LIVE=1
+    printf '\r%s\033[K' "${line:0:$((${COLUMNS:-80} - 1))}" >&2
+    return 0
+  fi
+  os_now
+  [ $((OS_NOW - _UI_SAID_AT)) -lt "$UI_LINE_EVERY" ] || _ui_plain
+}
+
+# ui_change TEXT - the same for something new, that is told at once everywhere.
+ui_change() {
+  ui_progress "$1"
+  [ -n "${AUTOPOD_QUIET:-}$_UI_TERMINAL" ] || _ui_plain
+}
+
+# _ui_plain - writes UI_TEXT as a plain line of the step.
+_ui_plain() {
+  os_now
+  _UI_SAID_AT=$OS_NOW
+  printf '%s: %s\n' "$_UI_STEP" "$UI_TEXT" >&2
+}
+
+# ui_done TEXT - the step is done; TEXT says with what.
+ui_done() {
+  ui_log info "$_UI_STEP: $1"
+  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_mark "$_UI_GREEN$_UI_OK$_UI_OFF" "$1"
+  _UI_STEP=''
+}
+
+# ui_failed [TEXT] - the step at hand did not work; the reason was told by core_fail.
+ui_failed() {
+  [ -n "$_UI_STEP" ] || return 0
+  ui_log info "$_UI_STEP: failed"
+  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_mark "$_UI_RED$_UI_BAD$_UI_OFF" "${1:-failed}"
+  _UI_STEP=''
+}
+
+# _ui_mark MARK TEXT - the step's last line.
+_ui_mark() {
+  local line
+  ui_clean "$2"
+  printf -v line '%s %-9s %s' "$1" "$_UI_STEP" "$UI_TEXT"
+  _ui_line "$line"
+}
+
+# ui_bar DONE TOTAL - sets UI_BAR to a bar of 16 cells and the percentage.
+ui_bar() {
+  local cells=16 percent=0 full i
+  [ "$2" -le 0 ] || percent=$(($1 * 100 / $2))
+  [ "$percent" -le 100 ] || percent=100
+  full=$((percent * cells / 100))
+  UI_BAR=
+  for ((i = 0; i < cells; i++)); do
+    if [ "$i" -lt "$full" ]; then UI_BAR=$UI_BAR$_UI_FULL; else UI_BAR=$UI_BAR$_UI_EMPTY; fi
+  done
+  printf -v UI_BAR '[%s] %3d %%' "$UI_BAR" "$percent"
+}
+
+# --- quantities, in words ---
+
+# ui_size BYTES - sets UI_SIZE, as "3.1 MB" (powers of ten, one decimal).
+ui_size() {
+  local bytes=$1 unit factor=1
+  for unit in B kB MB GB TB; do
+    if [ "$bytes" -lt $((factor * 1000)) ] || [ "$unit" = TB ]; then break; fi
+    factor=$((factor * 1000))
+  done
+  if [ "$unit" = B ]; then
+    UI_SIZE="$bytes B"
+  else
+    printf -v UI_SIZE '%d.%d %s' $((bytes / factor)) $((bytes % factor * 10 / factor)) "$unit"
+  fi
+}
+
+# ui_duration SECONDS - sets UI_TIME, as "42s", "1m 05s" or "2h 03m".
+ui_duration() {
+  if [ "$1" -lt 60 ]; then
+    UI_TIME="${1}s"
+  elif [ "$1" -lt 3600 ]; then
+    printf -v UI_TIME '%dm %02ds' $(($1 / 60)) $(($1 % 60))
+  else
+    printf -v UI_TIME '%dh %02dm' $(($1 / 3600)) $(($1 % 3600 / 60))
+  fi
+}
+
+# ui_count N SINGULAR [PLURAL] - sets UI_COUNT, as "1 file" or "3 files".
+ui_count() {
+  if [ "$1" = 1 ]; then UI_COUNT="1 $2"; else UI_COUNT="$1 ${3:-${2}s}"; fi
+}

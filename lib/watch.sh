@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# watch.sh - waits for a prompt to end: polls, tells how far it is, notices a lost link, a restarted server and the time limit.
+
+[ -z "${_AUTOPOD_WATCH_SH:-}" ] || return 0 # @guard
+_AUTOPOD_WATCH_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/comfy.sh"
+. "$AUTOPOD_LIB/target.sh"
+
+WATCH_POLL_FIRST=200   # milliseconds between the first polls
+WATCH_POLL_LAST=2000   # and between the later ones
+WATCH_LOST_SECONDS=600 # how long a link may be gone before the run gives up (the job goes on on the server)
+
+# watch_prompt PROMPT_ID DEADLINE HISTORY_FILE - returns when the prompt has ended, its history entry in HISTORY_FILE;
+# EX_TIME at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when the link stays away, EX_WORKFLOW when the server lost it.
+watch_prompt() {
+  local began pause=$WATCH_POLL_FIRST lost=0
+  os_now
+  began=$OS_NOW _WATCH_SAID=''
+  while :; do
+    if comfy_where "$TARGET_URL" "$1" "$3"; then
+      case $COMFY_STATE in
+        'done') return 0 ;;
+        unknown) # once may be the moment between two answers of a restarting server; twice is lost
+          lost=$((lost + 1))
+          [ "$lost" -lt 2 ] || _watch_vanished || return
+          ;;
+        *) lost=0 ;;
+      esac
+      _watch_say "$began"
+    else
+      _watch_reconnect "$2" || return
+    fi
+    os_now
+    [ "$OS_NOW" -lt "$2" ] || {
+      _watch_time_is_up "$1" $((OS_NOW - began))
+      return
+    }
+    core_sleep "$((pause / 1000)).$(printf '%03d' $((pause % 1000)))"
+    pause=$((pause * 3 / 2))
+    [ "$pause" -le "$WATCH_POLL_LAST" ] || pause=$WATCH_POLL_LAST
+  done
+}
+
+# _watch_say BEGAN - how far the prompt is.
+_watch_say() {
+  local state="$COMFY_STATE $COMFY_POSITION" text=running say=ui_progress
+  os_now
+  ui_duration $((OS_NOW - $1))
+  [ "$COMFY_STATE" != pending ] || text="waiting at position $COMFY_POSITION of the server's queue"
+  [ "$state" = "$_WATCH_SAID" ] || say=ui_change
+  _WATCH_SAID=$state
+  "$say" "$text, $UI_TIME"
+}
+
+# _watch_reconnect DEADLINE - the server doesn't answer: brings the link back, or waits for it; EX_TUNNEL, EX_POD.
+_watch_reconnect() {
+  local limit pause=1
+  os_now
+  limit=$((OS_NOW + WATCH_LOST_SECONDS))
+  ui_warn "the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS}); the job goes on there, reconnecting"
+  until target_reconnect; do
+    [ "$CORE_ERROR_CODE" != "$EX_POD" ] || return "$EX_POD" # the pod itself has gone: told already
+    os_now
+    [ "$OS_NOW" -lt "$1" ] || return 0 # the caller sees that the time is up
+    [ "$OS_NOW" -lt "$limit" ] || {
+      core_fail "$EX_TUNNEL" "ComfyUI could not be reached again for $((WATCH_LOST_SECONDS / 60)) minutes" \
+        "the job may have gone on: comfy-run --resume picks it up"
+      return
+    }
+    core_sleep "$pause"
+    [ "$pause" -ge 15 ] || pause=$((pause * 2))
+  done
+  ui_note "the link is back"
+}
+
+# _watch_vanished - tells that the prompt is neither in the queue nor in the history; EX_WORKFLOW.
+_watch_vanished() {
+  core_fail "$EX_WORKFLOW" "the server has lost the job: it was restarted (out of memory?), or somebody took the job from its queue" \
+    "comfy-run --resume submits it again"
+}
+
+# _watch_time_is_up PROMPT_ID SECONDS - cancels the prompt on the server; EX_TIME.
+_watch_time_is_up() {
+  ui_duration "$2"
+  if comfy_cancel "$TARGET_URL" "$1"; then
+    core_fail "$EX_TIME" "the time limit is reached after $UI_TIME; the job was cancelled on the server" \
+      "allow more with --timeout MINUTES or pod_config.timeout_minutes"
+  else
+    core_fail "$EX_TIME" "the time limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
+      "it may still compute there; --timeout MINUTES allows more"
+  fi
+}
