@@ -1,0 +1,201 @@
+# shellcheck shell=bash
+# cmd_helper.bash - what the tests of the commands share: jobs and templates to run, the double of a server
+# (tests/doubles/lying_comfyui.py), and commands that run in the background and are ended in some way.
+
+COMMAND_PID='' DOUBLE_PID=''
+
+# cmd_setup - a world of its own, ports of its own (files are tested at the same time), and two templates
+cmd_setup() {
+  autopod_setup
+  free_port
+  export AUTOPOD_PORT=$FREE_PORT
+  cmd_templates
+}
+
+# cmd_teardown - ends what the test started by itself; what the commands left behind fails the test
+cmd_teardown() {
+  [ -z "$COMMAND_PID" ] || kill -9 -- "-$COMMAND_PID" 2>/dev/null || :
+  double_stop
+  autopod_teardown
+}
+
+# free_port - sets FREE_PORT: the next dozen are most likely free, too
+free_port() {
+  while :; do
+    FREE_PORT=$((12000 + RANDOM % 7000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$FREE_PORT") 2>/dev/null || return 0
+  done
+}
+
+# cmd_templates - ./templates: picture (a plain picture) and scale (from an input picture)
+cmd_templates() {
+  mkdir -p templates
+  cat >templates/picture.json <<'JSON'
+{
+  "1": {
+    "class_type": "EmptyImage",
+    "inputs": { "width": "{input.width|64}", "height": 48, "batch_size": "{input.count|1}", "color": "{input.color|255}" }
+  },
+  "2": {
+    "class_type": "SaveImage", "_meta": { "title": "Result" },
+    "inputs": { "images": ["1", 0], "filename_prefix": "pic/{job_id}" }
+  }
+}
+JSON
+  cat >templates/scale.json <<'JSON'
+{
+  "1": { "class_type": "LoadImage", "inputs": { "image": "{input.image}" } },
+  "2": { "class_type": "ImageInvert", "inputs": { "image": ["1", 0] } },
+  "3": { "class_type": "SaveImage", "inputs": { "images": ["2", 0], "filename_prefix": "pic/{job_id}" } }
+}
+JSON
+  cat >templates/slow.json <<'JSON'
+{
+  "1": { "class_type": "EmptyImage", "inputs": { "width": 16, "height": 16, "batch_size": 1, "color": "{input.color|1}" } },
+  "2": { "class_type": "Sleep", "inputs": { "image": ["1", 0], "seconds": "{input.seconds|60}", "steps": 600, "seed": "{input.seed|1}" } },
+  "3": { "class_type": "SaveImage", "inputs": { "images": ["2", 0], "filename_prefix": "{job_id}" } }
+}
+JSON
+}
+
+# job ID TEMPLATE [INPUTS_JSON [MORE_JSON]] - writes ./ID.json; MORE_JSON is merged over the job
+job() {
+  jq -n --arg id "$1" --arg template "$2" --argjson inputs "${3:-"{}"}" --argjson more "${4:-"{}"}" \
+    '{job_id: $id, workflow_template: $template, inputs: $inputs} * $more' >"./$1.json"
+}
+
+# png FILE [COLOUR [WIDTH]] - writes a real picture
+png() {
+  "$AUTOPOD_PYTHON" -c 'import sys; from PIL import Image
+Image.new("RGB", (int(sys.argv[3]), 8), sys.argv[2]).save(sys.argv[1], "PNG")' "$1" "${2:-red}" "${3:-8}"
+}
+
+# comfy_run ARG... - `run`s comfy-run, its two outputs apart
+comfy_run() { run --separate-stderr "$AUTOPOD_BIN/comfy-run" "$@"; }
+
+# --- the double -----------------------------------------------------------------------------------
+
+# double_start [FAULTS_JSON [PORT]] - starts a server that lies; sets DOUBLE to its URL
+double_start() {
+  local out=$BATS_TEST_TMPDIR/double.port port=''
+  : >"$out"
+  LYING_FAULTS=${1:-"{}"} "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/lying_comfyui.py" --port "${2:-0}" \
+    --notes "$BATS_TEST_TMPDIR/executions" >"$out" 2>"$BATS_TEST_TMPDIR/double.err" 3>&- &
+  DOUBLE_PID=$!
+  wait_until 20 test -s "$out"
+  read -r port <"$out"
+  DOUBLE=http://127.0.0.1:$port
+}
+
+# double_stop - ends it
+double_stop() {
+  [ -z "$DOUBLE_PID" ] || kill "$DOUBLE_PID" 2>/dev/null || :
+  [ -z "$DOUBLE_PID" ] || wait "$DOUBLE_PID" 2>/dev/null || :
+  DOUBLE_PID=''
+}
+
+# double_tell JSON [URL] - switches faults on and off
+double_tell() { curl -qsf --noproxy '*' -o "$BATS_TEST_TMPDIR/told" --data-binary "$1" "${2:-$DOUBLE}/double"; }
+
+# double_ask FILTER [URL] - prints what jq's FILTER makes of what the double has seen
+double_ask() { curl -qsf --noproxy '*' "${2:-$DOUBLE}/double" | jq -r "$1"; }
+
+# double_says FILTER WANTED [URL] - 0 when that is so
+double_says() { [ "$(double_ask "$1" "${3:-$DOUBLE}")" = "$2" ]; }
+
+# double_picture PATH [SIZE] - sets PICTURE_SUM to the sha256 of what the double gives out as PATH (folder/name)
+double_picture() {
+  PICTURE_SUM=$(curl -qsf --noproxy '*' "$DOUBLE/view?subfolder=${1%/*}&filename=${1##*/}" | sum_of)
+}
+
+# sum_of - prints the sha256 of stdin
+sum_of() { "$AUTOPOD_PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'; }
+
+# assert_executions N - the double has executed N prompts, restarts of it included
+assert_executions() {
+  local count=0
+  [ ! -f "$BATS_TEST_TMPDIR/executions" ] || count=$(wc -l <"$BATS_TEST_TMPDIR/executions")
+  assert_equal "$((count))" "$1" "number of executions on the server"
+}
+
+# --- commands in the background -------------------------------------------------------------------
+
+# start_command NAME ARG... - starts a command in a process group of its own, with the signals as a terminal gives
+# them (a shell's background jobs ignore Ctrl+C); sets COMMAND_PID. Its outputs are in command.out and command.err.
+start_command() {
+  local name=$1
+  shift
+  "$AUTOPOD_PYTHON" -c 'import os, signal, sys
+os.setpgid(0, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$AUTOPOD_BIN/$name" "$@" \
+    >"$BATS_TEST_TMPDIR/command.out" 2>"$BATS_TEST_TMPDIR/command.err" </dev/null 3>&- &
+  COMMAND_PID=$!
+}
+
+# command_ended - 0 when the started command no longer runs
+command_ended() { ! kill -0 "$COMMAND_PID" 2>/dev/null; }
+
+# finish_command [SECONDS] - waits for it; sets status, output and stderr as `run` does; fails when it takes longer
+finish_command() {
+  wait_until "${1:-60}" command_ended || return
+  status=0
+  wait "$COMMAND_PID" 2>/dev/null || status=$?
+  COMMAND_PID=''
+  output=$(<"$BATS_TEST_TMPDIR/command.out")
+  stderr=$(<"$BATS_TEST_TMPDIR/command.err")
+}
+
+# kill_command SIGNAL - sends it to the command itself; finish_command tells the rest
+kill_command() { kill -s "$1" "$COMMAND_PID"; }
+
+# kill_command_group - kill -9 for the command and its helpers, as when a machine is switched off
+kill_command_group() {
+  kill -9 -- "-$COMMAND_PID"
+  wait "$COMMAND_PID" 2>/dev/null || :
+  COMMAND_PID=''
+}
+
+# command_said TEXT - 0 when the started command has said it
+command_said() { grep -qF -e "$1" "$BATS_TEST_TMPDIR/command.err"; }
+
+# --- what is there --------------------------------------------------------------------------------
+
+# the_run - prints the directory of the only run
+the_run() {
+  local runs
+  runs=("$AUTOPOD_HOME"/runs/*/)
+  [ "${#runs[@]}" = 1 ] || _complain "wanted one run, but there are:" "${runs[@]}" || return
+  printf '%s\n' "${runs[0]%/}"
+}
+
+# assert_no_runs - nothing was started
+assert_no_runs() {
+  assert_equal "$(find "$AUTOPOD_HOME/runs" -mindepth 1 2>/dev/null)" '' 'content of runs/'
+}
+
+# assert_no_pods - no pod is left
+assert_no_pods() {
+  assert_equal "$(find "$AUTOPOD_HOME/local" -mindepth 1 -maxdepth 1 2>/dev/null)" '' 'pods that are left'
+}
+
+# the_pod - prints the id of the only local pod
+the_pod() {
+  local pods
+  pods=("$AUTOPOD_HOME"/local/*/)
+  [ "${#pods[@]}" = 1 ] && [ -d "${pods[0]}" ] || _complain "wanted one pod, but there are:" "${pods[@]}" || return
+  pods=${pods[0]%/}
+  printf '%s\n' "${pods##*/}"
+}
+
+# pod_field ID FIELD - prints a field of a pod, as .comfy_port
+pod_field() { "$AUTOPOD_BIN/autopod-info" --json "$1" | jq -r "$2"; }
+
+# pod_process ID NAME - prints the pid of the pod's sshd or comfyui
+pod_process() { awk -v name="$2" '$1 == name { print $2 }' "$AUTOPOD_HOME/local/$1/processes"; }
+
+# alive PID - 0 when it runs (and isn't merely waiting to be reaped)
+alive() { kill -0 "$1" 2>/dev/null && [ "$(ps -o stat= -p "$1" | cut -c 1)" != Z ]; }
+
+# gone PID - 0 when it no longer runs
+gone() { ! alive "$1"; }

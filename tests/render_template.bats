@@ -1,0 +1,736 @@
+#!/usr/bin/env bats
+# helpers/render_template.py: a job and its template become a workflow; bad ones are told in full.
+
+load test_helper
+
+setup() {
+  autopod_setup
+  mkdir templates
+}
+
+# template NAME - makes templates/NAME.json from stdin
+template() { cat >"templates/$1.json"; }
+
+# job - makes job.json from stdin
+job() { cat >job.json; }
+
+# render [ARG...] - runs the helper; $output is stdout, $stderr what it complained of
+render() {
+  run --separate-stderr "$AUTOPOD_PYTHON" -I -S "$ROOT/helpers/render_template.py" "$@"
+}
+
+# field TAG - the payload of every line of $output with this tag
+field() { sed -n "s/^$1	//p" <<<"$output"; }
+
+# workflow FILTER - what jq's FILTER makes of the rendered workflow
+workflow() { field workflow | jq -c "$1"; }
+
+# quick INPUTS TEMPLATE_VALUE [ARG...] - renders one value of a template with these inputs
+quick() {
+  printf '{"1":{"class_type":"X","inputs":{"v":%s}}}' "$2" | template quick
+  printf '{"job_id":"j-1","workflow_template":"quick","inputs":%s}' "$1" | job
+  render --job job.json "${@:3}"
+}
+
+# assert_value INPUTS TEMPLATE_VALUE WANTED_JSON [ARG...]
+assert_value() {
+  quick "$1" "$2" "${@:4}"
+  assert_status 0
+  assert_equal "$(workflow '.["1"].inputs.v')" "$3" "$2 with $1"
+}
+
+# assert_refused WANTED_LINE - exit 2, nothing on stdout, and exactly this line on stderr
+assert_refused() {
+  assert_status 2
+  assert_equal "$output" ""
+  assert_equal "$stderr" "$1" "the complaint"
+}
+
+# --- what comes out -------------------------------------------------------------------------------
+
+@test "a whole job: every line, job.json and the workflow" {
+  mkdir inputs
+  printf 'picture' >inputs/frame.png
+  template film <<'E'
+{ "_about": "for people",
+  "3": { "class_type": "KSampler", "inputs": { "seed": "{input.seed}", "cfg": 7.5 } },
+  "9": { "class_type": "SaveImage", "_meta": { "title": "Result" },
+         "inputs": { "images": ["3", 0], "from": "{input.image}", "filename_prefix": "{job_id}-${TAG}" } } }
+E
+  job <<'E'
+{ "$schema": "../job.schema.json", "_note": [1], "job_id": "sunset-001", "workflow_template": "film",
+  "inputs": { "_why": 1, "image": "inputs/frame.png", "seed": 42 },
+  "outputs": { "image": "out/{job_id}-{input.seed}.png" },
+  "pod_config": { "$c": 1, "gpu_type": "RTX A40", "max_cost_usd": 5.00 } }
+E
+  render --job job.json --set TAG=x --set UNUSED=1
+  assert_status 0
+  assert_equal "$stderr" ""
+  local sha
+  sha=$("$AUTOPOD_PYTHON" -c 'import hashlib; print(hashlib.sha256(b"picture").hexdigest())')
+  local name="autopod/frame-${sha:0:12}.png" here
+  here=$(pwd -P)
+  assert_equal "$(sed -e '/^job	/d' -e '/^workflow	/d' <<<"$output")" "$(
+    printf '%s\t%s\n' job_id sunset-001 template film timeout_minutes 60 max_cost_usd 5
+    printf 'upload\t7\t%s\t%s\t%s\n' "$sha" "$name" "$here/inputs/frame.png"
+    printf 'output\timage\t%s\n' "$here/out/sunset-001-42.png"
+    printf 'warning\t--set UNUSED: no placeholder uses it\n'
+  )"
+  assert_equal "$(workflow .)" "$(jq -nc --arg name "$name" '{
+    "3": {class_type: "KSampler", inputs: {seed: 42, cfg: 7.5}},
+    "9": {class_type: "SaveImage", _meta: {title: "Result"},
+          inputs: {images: ["3", 0], from: $name, filename_prefix: "sunset-001-x"}}}')"
+  assert_equal "$(field job | jq -cS .)" "$(jq -ncS --arg name "$name" --arg here "$here" --arg sha "$sha" '{
+    job_id: "sunset-001", template: {name: "film", path: ($here + "/templates/film.json")},
+    inputs: {image: {type: "file", path: ($here + "/inputs/frame.png"), bytes: 7, sha256: $sha,
+                     upload_name: $name},
+             seed: {type: "number", value: 42}},
+    outputs: {image: ($here + "/out/sunset-001-42.png")}, output_dir: ($here + "/outputs"),
+    pod_config: {gpu_count: 1, timeout_minutes: 60, gpu_type: "RTX A40", max_cost_usd: 5},
+    set: {TAG: "x", UNUSED: "1"}}')"
+}
+
+@test "a string that is one placeholder takes the value's own type" {
+  assert_value '{"a":42}' '"{input.a}"' 42
+  assert_value '{"a":0.1}' '"{input.a}"' 0.1
+  assert_value '{"a":true}' '"{input.a}"' true
+  assert_value '{"a":"42"}' '"{input.a}"' '"42"'
+  assert_value '{"a":42}' '"{input.a} "' '"42 "'
+  assert_value '{"a":false}' '"is {input.a}"' '"is false"'
+  assert_value '{"a":1,"b":2}' '"{input.a}{input.b}"' '"12"'
+  assert_value '{"a":7}' '[["{input.a}"], {"k": "{input.a}"}, null]' '[[7],{"k":7},null]'
+  assert_value '{}' '"{job_id}"' '"j-1"'
+}
+
+@test "integers beyond 64 bits survive, as values, in text and as defaults" {
+  quick '{"a":18446744073709551615}' '["{input.a}", "<{input.a}>", "{input.b|18446744073709551615}"]'
+  assert_status 0
+  # jq 1.6 rounds large numbers, so the text itself is compared
+  assert_contains '"v":[18446744073709551615,"<18446744073709551615>",18446744073709551615]' "$(field workflow)"
+}
+
+@test "defaults: used only when there is no value, typed when they are the whole string" {
+  assert_value '{}' '"{input.a|20}"' 20
+  assert_value '{}' '"{input.a|7.5}"' 7.5
+  assert_value '{}' '"{input.a|true}"' true
+  assert_value '{}' '"{input.a|euler}"' '"euler"'
+  assert_value '{}' '"{input.a|007}"' '"007"'
+  assert_value '{}' '"{input.a|1.50}"' '"1.50"'
+  assert_value '{}' '"{input.a|}"' '""'
+  assert_value '{}' '"{input.a|a | b: $1}"' '"a | b: $1"'
+  assert_value '{}' '"n={input.a|20}"' '"n=20"'
+  assert_value '{"a":""}' '"{input.a|20}"' '""'
+  assert_value '{}' '"${A|20}"' 20
+}
+
+@test "--set gives \${NAME}: typed when it is the whole string, the last of a name counts" {
+  assert_value '{}' '"${SEED}"' 7 --set SEED=7
+  assert_value '{}' '"${SEED}"' '"07"' --set SEED=07
+  assert_value '{}' '"seed ${SEED}"' '"seed 7"' --set SEED=7
+  assert_value '{}' '"${A}"' '"b=c"' --set A=x --set A=b=c
+  assert_value '{}' '"${A|x}"' '""' --set A=
+  assert_value '{"A":"job"}' '"${A} {input.A}"' '"set job"' --set A=set
+}
+
+@test "doubled braces and dollars stand for the text itself" {
+  assert_value '{"a":1}' '"{{input.a}} {input.a}"' '"{input.a} 1"'
+  assert_value '{}' '"{{input.a}}"' '"{input.a}"'
+  assert_value '{}' '"{{job_id}}"' '"{job_id}"'
+  assert_value '{}' '"$${X}"' '"${X}"'
+  assert_value '{}' '"$${X|y} ${X|y}"' '"${X|y} y"'
+}
+
+@test "text that only resembles a placeholder is left alone" {
+  assert_value '{}' '"{a|b} {{a}} {inputx} $X $(id) ${} ${1} `id` {\"k\": 1}"' \
+    '"{a|b} {{a}} {inputx} $X $(id) ${} ${1} `id` {\"k\": 1}"'
+}
+
+@test "a value is never scanned again for placeholders" {
+  assert_value '{"a":"{input.b} {{input.b}} ${X} $${X} {job_id}","b":"no"}' '"{input.a}{input.b}"' \
+    '"{input.b} {{input.b}} ${X} $${X} {job_id}no"' --set X=no
+  assert_value '{"b":"no"}' '"${X}|{input.b}"' '"{input.b}|no"' --set 'X={input.b}'
+}
+
+@test "shell, JSON and path tricks in a value stay text" {
+  # shellcheck disable=SC2016,SC1003 # the tricks must not be expanded here either
+  local tricks=('$(touch pwned)' '`touch pwned`' '"; touch pwned; "' "'; touch pwned; '" '\"},\"x\":{\"'
+    $'line one\nline two' $'tab\there' $'\x7f\x01\x1b[31m' '..' '{"a":1}' 'null' 'a\' 'a\\n' 'ünï 日本 😀'
+    '%s%n%d' '&amp;<b>' '-rf' '--job' '{input.a1}' '${T}')
+  jq -n '{job_id: "j", workflow_template: "t",
+    inputs: ([$ARGS.positional | to_entries[] | {key: "a\(.key)", value}] | from_entries)}' --args -- "${tricks[@]}" >job.json
+  jq '{"1": {class_type: "X", inputs: (.inputs | with_entries(.value = ["{input.\(.key)}", "<{input.\(.key)}>"]))},
+       "2": {class_type: "X", inputs: {v: ["${T}", "<${T}>"]}}}' job.json | template t
+  render --job job.json --set "T=${tricks[*]}"
+  assert_status 0
+  assert_equal "$(workflow '.["1"].inputs')" "$(jq -c '.inputs | map_values([., "<\(.)>"])' job.json)"
+  assert_equal "$(workflow '.["2"].inputs.v')" "$(jq -nc --arg t "${tricks[*]}" '[$t, "<\($t)>"]')"
+  # one line a tag, whatever stands in the values: the reader on the other side is Bash
+  assert_equal "$(cut -f 1 <<<"$output" | tr '\n' ' ')" \
+    'job_id template timeout_minutes max_cost_usd job workflow '
+  refute_contains $'\x7f'
+  refute_contains $'\x1b'
+  refute_exists pwned
+}
+
+@test "random texts come back byte for byte, from the job and from --set" {
+  cat >random_texts.py <<'E'
+import json, random, subprocess, sys
+rng = random.Random(20260101)
+alphabet = [*map(chr, range(1, 0x180)), *'{}|$"\\/.\n\t', "\u2028", "\ufeff", "\uffff", "日", "😀",
+            "{input.v1}", "{{input.v1}}", "${S}", "$${S}", "{job_id}", "$(id)", "`id`", "%00", "\\u0000"]
+texts = ["".join(rng.choices(alphabet, k=rng.randrange(60))) for _ in range(400)]
+inputs = {f"v{i}": "text:" + text for i, text in enumerate(texts)}
+nodes = {str(i): {"class_type": "X", "inputs": {"v": f"{{input.v{i}}}", "w": f"<{{input.v{i}}}>"}}
+         for i in range(len(texts))}
+nodes["set"] = {"class_type": "X", "inputs": {"v": "${S}"}}
+json.dump(nodes, open("templates/random.json", "w"))
+json.dump({"job_id": "r", "workflow_template": "random", "inputs": inputs}, open("job.json", "w"),
+          ensure_ascii=False)
+said = "s" + texts[7]
+done = subprocess.run([sys.executable, "-I", sys.argv[1], "--job", "job.json", "--set", "S=" + said],
+                      stdout=subprocess.PIPE, check=True)
+lines = done.stdout.decode("utf-8").split("\n")
+workflow = json.loads(next(line for line in lines if line.startswith("workflow\t"))[9:])
+for i, text in enumerate(texts):
+    got = workflow[str(i)]["inputs"]
+    assert got == {"v": text, "w": f"<{text}>"}, (text, got)
+assert workflow["set"]["inputs"]["v"] == said
+print("same", len(texts))
+E
+  run "$AUTOPOD_PYTHON" random_texts.py "$ROOT/helpers/render_template.py"
+  assert_status 0
+  assert_equal "$output" "same 400"
+}
+
+@test "half of a surrogate pair passes as the escape that it came as" {
+  quick '{"a":"\ud83d!"}' '"{input.a}"'
+  assert_status 0
+  assert_contains '"v":"\ud83d!"' "$(field workflow)"
+}
+
+# --- reading --------------------------------------------------------------------------------------
+
+@test "a job from standard input" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  run --separate-stderr "$AUTOPOD_PYTHON" -I -S "$ROOT/helpers/render_template.py" --job - \
+    <<<'{"job_id":"in","workflow_template":"t"}'
+  assert_status 0
+  assert_equal "$(field job_id)" in
+  run --separate-stderr "$AUTOPOD_PYTHON" -I -S "$ROOT/helpers/render_template.py" <<<'[]'
+  assert_refused 'standard input: is not a job: a JSON object is wanted'
+}
+
+@test "what is not a readable JSON file" {
+  local json want
+  while IFS='|' read -r json want; do
+    printf '%b' "$json" >bad.json
+    render --job bad.json
+    assert_refused "bad.json: $want"
+  done <<'E'
+{"job_id": "a"\n "x": 1}|not JSON: line 2, column 2: Expecting ',' delimiter
+{"job_id": "a",}|not JSON: line 1, column 16: Expecting property name enclosed in double quotes
+  \n|not JSON: it is empty
+{"a": "\xff"}|not JSON: byte 8 is not UTF-8 text
+{"a": NaN}|NaN is not a number that JSON can hold
+{"a": -Infinity}|-Infinity is not a number that JSON can hold
+{"a": 1e999}|1e999 is not a number that JSON can hold
+{"a": {"b": 1, "c": 2, "b": 1}}|the key "b" stands twice in one object
+"text"|is not a job: a JSON object is wanted
+E
+  render --job none.json
+  assert_refused 'none.json: no such file'
+  render --job templates
+  assert_refused 'templates: is a directory, not a JSON file'
+  "$AUTOPOD_PYTHON" -c 'print("[" * 100000)' >deep.json
+  render --job deep.json
+  assert_refused 'deep.json: nested too deeply'
+}
+
+@test "a byte order mark does no harm" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  printf '\357\273\277{"job_id":"bom","workflow_template":"t"}' >job.json
+  render --job job.json
+  assert_status 0
+  assert_equal "$(field job_id)" bom
+}
+
+# --- the job --------------------------------------------------------------------------------------
+
+@test "job_id: what may become a file name" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  local id
+  for id in '"a"' '"0"' '"sunset-001"' '"A.b_c-d"' "\"$(printf 'a%.0s' {1..128})\""; do
+    job <<<"{\"job_id\":$id,\"workflow_template\":\"t\"}"
+    render --job job.json
+    assert_status 0
+    assert_equal "\"$(field job_id)\"" "$id"
+  done
+  while IFS= read -r id; do
+    job <<<"{\"job_id\":$id,\"workflow_template\":\"t\"}"
+    render --job job.json
+    assert_status 2
+    assert_equal "$output" ""
+    assert_contains 'job.json: job_id: ' "$stderr"
+    assert_equal "$(grep -c . <<<"$stderr")" 1 "number of complaints about $id"
+  done <<E
+"a/b"
+"../a"
+".."
+"a..b"
+".a"
+"-a"
+"_a"
+"a b"
+" a"
+"\$(id)"
+"\`id\`"
+"a'b"
+"a\\"b"
+"a\\\\b"
+"a\\nb"
+"a\\n"
+"ä"
+"a;b"
+"a*"
+""
+"$(printf 'a%.0s' {1..129})"
+7
+null
+E
+}
+
+@test "bad jobs: each fault is told with file, key and what is wanted" {
+  template t <<<'{"1":{"class_type":"X","inputs":{"a":"{input.a|1}"}}}'
+  local part want
+  while IFS='#' read -r part want; do
+    printf '{"job_id":"j","workflow_template":"t",%s}' "$part" >job.json
+    render --job job.json
+    assert_refused "job.json: $want"
+  done <<'E'
+"job_idd":1#job_idd: unknown key; did you mean "job_id"?
+"input":{}#input: unknown key; did you mean "inputs"?
+"timeout_minutes":5#timeout_minutes: unknown key; it belongs in pod_config
+"zzz":1#zzz: unknown key; known: job_id, workflow_template, inputs, outputs, pod_config
+"inputs":[]#inputs: must be an object, but is []
+"inputs":null#inputs: must be an object, but is null
+"inputs":{"a":null}#inputs.a: must be a string, a number or a boolean, but is null
+"inputs":{"a":["x"]}#inputs.a: must be a string, a number or a boolean, but is ["x"]
+"inputs":{"a":1,"b c":1}#inputs.b c: a name is made of letters, digits, _ . and -
+"outputs":"x"#outputs: must be an object, but is "x"
+"outputs":{"image":1}#outputs.image: must be a path, but is 1
+"outputs":{"image":""}#outputs.image: must be a path without control characters, but is ""
+"outputs":{"image":"a\nb"}#outputs.image: must be a path without control characters, but is "a\nb"
+"outputs":{"i\tm":"a"}#outputs.i\tm: the name must be in one line, without control characters
+"outputs":{"image":"x.png","9":"./x.png"}#outputs.9: has the same path as outputs.image
+"pod_config":1#pod_config: must be an object, but is 1
+"pod_config":{"timeout_minute":1}#pod_config.timeout_minute: unknown key; did you mean "timeout_minutes"?
+"pod_config":{"max_cost":1}#pod_config.max_cost: unknown key; did you mean "max_cost_usd"?
+"pod_config":{"timeout_minutes":-5}#pod_config.timeout_minutes: must be above 0, but is -5
+"pod_config":{"timeout_minutes":0}#pod_config.timeout_minutes: must be above 0, but is 0
+"pod_config":{"timeout_minutes":"60"}#pod_config.timeout_minutes: must be a number, but is "60"
+"pod_config":{"timeout_minutes":true}#pod_config.timeout_minutes: must be a number, but is true
+"pod_config":{"timeout_minutes":1e9}#pod_config.timeout_minutes: must be at most 1000000, but is 1000000000.0
+"pod_config":{"max_cost_usd":-0.01}#pod_config.max_cost_usd: must be above 0, but is -0.01
+"pod_config":{"max_cost_usd":"5 USD"}#pod_config.max_cost_usd: must be a number, but is "5 USD"
+"pod_config":{"max_cost_usd":null}#pod_config.max_cost_usd: must be a number, but is null
+"pod_config":{"max_price_usd_per_hour":0}#pod_config.max_price_usd_per_hour: must be above 0, but is 0
+"pod_config":{"gpu_count":1.5}#pod_config.gpu_count: must be a whole number, but is 1.5
+"pod_config":{"gpu_count":0}#pod_config.gpu_count: must be above 0, but is 0
+"pod_config":{"disk_gb":[]}#pod_config.disk_gb: must be a number, but is []
+"pod_config":{"gpu_type":""}#pod_config.gpu_type: must be a text in one line, but is ""
+"pod_config":{"gpu_type":4090}#pod_config.gpu_type: must be a text in one line, but is 4090
+"pod_config":{"image":"a\nb"}#pod_config.image: must be a text in one line, but is "a\nb"
+"pod_config":{"volume_mount":"workspace"}#pod_config.volume_mount: must start with /, but is "workspace"
+"pod_config":{"cloud":"public"}#pod_config.cloud: must be secure or community, but is "public"
+E
+}
+
+@test "required keys, and all faults of a job in one run" {
+  printf '{}' >job.json
+  render --job job.json
+  assert_status 2
+  assert_equal "$stderr" 'job.json: the required key "job_id" is missing
+job.json: the required key "workflow_template" is missing'
+
+  job <<'E'
+{"job_id":"a/b","workflow_template":"none","extra":1,"inputs":{"a":null,"b":"gone.png"},
+ "outputs":{"image":""},"pod_config":{"gpu_count":-1,"cloudd":"x"}}
+E
+  render --job job.json
+  assert_status 2
+  assert_equal "$output" ""
+  assert_equal "$(sed -e 's/^job.json: //' -e 's/:.*//' <<<"$stderr" | sort | tr '\n' ' ')" \
+    'extra inputs.a inputs.b job_id outputs.image pod_config.cloudd pod_config.gpu_count workflow_template '
+}
+
+@test "every key of pod_config is taken over, whole counts as integers" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  job <<'E'
+{"job_id":"j","workflow_template":"t","pod_config":{"gpu_type":"RTX A40","gpu_count":2.0,"max_cost_usd":0.25,
+ "timeout_minutes":90.5,"datacenter":"EU-RO-1","volume_id":"v1","volume_mount":"/workspace","image":"a/b:c",
+ "template":"tpl","cloud":"secure","disk_gb":40,"max_price_usd_per_hour":1.5}}
+E
+  render --job job.json
+  assert_status 0
+  assert_equal "$(field timeout_minutes) $(field max_cost_usd)" "90.5 0.25"
+  assert_equal "$(field job | jq -cS .pod_config)" "$(jq -cS '.pod_config | .gpu_count = 2' job.json)"
+  assert_contains '"gpu_count":2,' "$(field job)"
+}
+
+@test "--timeout goes before the job's limit and is checked like it" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  job <<<'{"job_id":"j","workflow_template":"t","pod_config":{"timeout_minutes":5}}'
+  render --job job.json --timeout 1.50
+  assert_status 0
+  assert_equal "$(field timeout_minutes) $(field job | jq .pod_config.timeout_minutes)" "1.5 1.5"
+  local bad
+  for bad in 0 -1 x nan inf 1e3 '' 9999999; do
+    render --job job.json "--timeout=$bad"
+    assert_status 2
+    assert_matches '^job\.json: --timeout: must be ' "$stderr"
+  done
+}
+
+# --- templates ------------------------------------------------------------------------------------
+
+@test "templates: ./templates first, then each --template-dir in order; paths are paths" {
+  mkdir -p a b my
+  local place
+  for place in a b my; do printf '{"1":{"class_type":"%s","inputs":{}}}' "$place" >"$place/t.json"; done
+  local from
+  for from in '"t"|a' '"my/t.json"|my' '"./b/t.json"|b'; do
+    job <<<"{\"job_id\":\"j\",\"workflow_template\":${from%|*}}"
+    render --job job.json --template-dir a b
+    assert_status 0
+    assert_equal "$(workflow '.["1"].class_type')" "\"${from#*|}\""
+    assert_equal "$(field template)" t
+  done
+  template t <<<'{"1":{"class_type":"own","inputs":{}}}'
+  job <<<'{"job_id":"j","workflow_template":"t"}'
+  render --job job.json --template-dir a --template-dir b
+  assert_equal "$(workflow '.["1"].class_type')" '"own"'
+  cp a/t.json "$HOME/h.json"
+  job <<<'{"job_id":"j","workflow_template":"~/h.json"}'
+  render --job job.json
+  assert_equal "$(field job | jq -r .template.path)" "$HOME/h.json"
+}
+
+@test "an unknown template lists the known ones and names the nearest" {
+  template img2img <<<'{}'
+  template upscale <<<'{}'
+  job <<<'{"job_id":"j","workflow_template":"img2imgs"}'
+  render --job job.json
+  assert_refused 'job.json: workflow_template: "img2imgs": no such template; did you mean "img2img"?; known: img2img, upscale'
+  job <<<'{"job_id":"j","workflow_template":"zzzz"}'
+  render --job job.json
+  assert_refused 'job.json: workflow_template: "zzzz": no such template; known: img2img, upscale'
+  job <<<'{"job_id":"j","workflow_template":"wf/zzzz.json"}'
+  render --job job.json
+  assert_refused 'job.json: workflow_template: "wf/zzzz.json": no such template file; known: img2img, upscale'
+}
+
+@test "bad templates: not JSON, the GUI format, broken nodes, links that lead nowhere" {
+  job <<<'{"job_id":"j","workflow_template":"t"}'
+  local json want
+  while IFS='#' read -r json want; do
+    printf '%s' "$json" >templates/t.json
+    render --job job.json
+    assert_refused "job.json: ${want/T:/workflow_template: templates/t.json:}"
+  done <<'E'
+{"1": }#T: not JSON: line 1, column 7: Expecting value
+[]#T: is not a workflow: a JSON object of nodes is wanted
+{}#T: has no nodes
+{"_a": 1, "$b": 2}#T: has no nodes
+{"nodes":[{"id":1}],"links":[],"version":0.4}#T: is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
+{"prompt":{"nodes":[]}}#T: is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
+{"1":{"class_type":"X","inputs":{}},"1":{}}#T: the key "1" stands twice in one object
+E
+  while IFS='#' read -r json want; do
+    printf '%s' "$json" >templates/t.json
+    render --job job.json
+    assert_refused "templates/t.json: $want"
+  done <<'E'
+{"1":{"inputs":{}}}#node 1: has no class_type
+{"1":{"class_type":null,"inputs":{}}}#node 1: has no class_type
+{"1":{"class_type":"X","_meta":{"title":"My node"}}}#node 1 "My node": has no inputs object
+{"1":{"class_type":"X","inputs":[1]}}#node 1: has no inputs object
+{"1":[]}#node 1: must be an object with class_type and inputs
+{"1":{"class_type":"X","inputs":{"a":["9",0]}}}#node 1: a is linked to node "9", which is missing
+{"1":{"class_type":"X","inputs":{"a":"{input.}"}}}#node 1: {input.} is no placeholder; {{input.x}} stands for the text itself
+{"1":{"class_type":"X","inputs":{"a":"see {input.a b}"}}}#node 1: {input.a b} is no placeholder; {{input.x}} stands for the text itself
+{"1":{"class_type":"X","inputs":{"a":"{input.a"}}}#node 1: {input.a is no placeholder; {{input.x}} stands for the text itself
+E
+}
+
+@test "a template may be wrapped as {\"prompt\": ...}; what stands beside it is told" {
+  template t <<<'{"prompt":{"_n":1,"1":{"class_type":"X","inputs":{}}},"_note":1,"extra_data":{}}'
+  job <<<'{"job_id":"j","workflow_template":"t"}'
+  render --job job.json
+  assert_status 0
+  assert_equal "$(workflow .)" '{"1":{"class_type":"X","inputs":{}}}'
+  assert_equal "$(field warning)" 'templates/t.json: "extra_data" beside "prompt" is not sent'
+}
+
+@test "placeholders without a value are listed in one line, with where they stand" {
+  template t <<'E'
+{"3":{"class_type":"KSampler","inputs":{"seed":"{input.seed}","again":"{input.seed}","ok":"{input.x|1}"}},
+ "6":{"class_type":"Text","inputs":{"text":"{input.prompt}, ${STYLE}"},"_meta":{"title":"Prompt"}}}
+E
+  job <<<'{"job_id":"j","workflow_template":"t","inputs":{"promt":"x"},"outputs":{"image":"o/{input.tag}.png"}}'
+  render --job job.json
+  assert_refused 'job.json: no value for {input.seed} (node 3), {input.prompt} (node 6 "Prompt"), ${STYLE} (node 6 "Prompt"), {input.tag} (outputs.image); no placeholder uses promt'
+}
+
+@test "an input or --set that no placeholder uses is a warning; output paths count as use" {
+  template t <<<'{"1":{"class_type":"X","inputs":{"a":"{input.a}"}}}'
+  job <<<'{"job_id":"j","workflow_template":"t","inputs":{"a":1,"b":2,"c":3},"outputs":{"image":"{input.c}-${D}.png"}}'
+  render --job job.json --set D=d --set E=e
+  assert_status 0
+  assert_equal "$(field warning)" 'job.json: inputs.b: no placeholder uses it
+--set E: no placeholder uses it'
+  assert_equal "$(field output)" "image	$(pwd -P)/3-d.png"
+}
+
+@test "--set takes NAME=VALUE and nothing else" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  job <<<'{"job_id":"j","workflow_template":"t"}'
+  local bad
+  for bad in A '=x' '1A=x' 'a b=x' 'a-b=x' ''; do
+    render --job job.json --set "$bad"
+    assert_refused "--set \"$bad\": NAME=VALUE is wanted"
+  done
+  render --job job.json --set $'A=\xff'
+  assert_refused '--set A: the value is not UTF-8 text'
+}
+
+# --- file inputs ----------------------------------------------------------------------------------
+
+# inputs_from_stdin - makes job.json and its template from inputs a0, a1 ..., one JSON string a line
+inputs_from_stdin() {
+  jq -n '[inputs] | {job_id: "j", workflow_template: "t",
+    inputs: ([to_entries[] | {key: "a\(.key)", value}] | from_entries)}' >job.json
+  jq '{"1": {class_type: "X", inputs: (.inputs | with_entries(.value = "{input.\(.key)}"))}}' job.json | template t
+}
+
+@test "what counts as a file, and what as text" {
+  mkdir -p in
+  printf 'x' >in/a.png
+  printf 'y' >plain
+  printf 'z' >"$HOME/h.wav"
+  printf 'n' >"in/with blank ü.PNG"
+  cat >cases <<E
+in/a.png|file HERE/in/a.png
+./in/../in/a.png|file HERE/in/a.png
+$(pwd -P)/plain|file HERE/plain
+plain|file HERE/plain
+~/h.wav|file $HOME/h.wav
+file:plain|file HERE/plain
+in/with blank ü.PNG|file HERE/in/with blank ü.PNG
+text:plain|text plain
+text:in/a.png|text in/a.png
+text:gone.png|text gone.png
+text:|text 
+text:text:x|text text:x
+in|text in
+a picture called gone.png|text a picture called gone.png
+a.b.c|text a.b.c
+png|text png
+https://example.org|text https://example.org
+E
+  sed -e 's/|.*/"/' -e 's/^/"/' cases | inputs_from_stdin
+  render --job job.json
+  assert_status 0
+  assert_equal "$(field job | jq -r '.inputs[] | .type + " " + (.path // .value)')" \
+    "$(sed -e 's/^[^|]*|//' -e "s|HERE|$(pwd -P)|" cases)"
+}
+
+@test "a file that can't be used is told, never sent as text" {
+  mkdir dir
+  : >empty.png
+  mkfifo pipe
+  cat >cases <<'E'
+./gone|"./gone": no such file; put "text:" in front to send it as text
+../../gone.txt|"../../gone.txt": no such file; put "text:" in front to send it as text
+/imagine a cat|"/imagine a cat": no such file; put "text:" in front to send it as text
+gone.png|"gone.png": no such file; put "text:" in front to send it as text
+GONE.SafeTensors|"GONE.SafeTensors": no such file; put "text:" in front to send it as text
+https://example.org/a.mp4|"https://example.org/a.mp4": no such file; put "text:" in front to send it as text
+./dir|"./dir": is a directory; a file is wanted
+file:|"": is a directory; a file is wanted
+./pipe|"./pipe": is not a regular file; a file is wanted
+empty.png|"empty.png": is an empty file
+./a\nb|"./a\nb": control characters in a path; "text:" makes it text
+./a\tb.png|"./a\tb.png": control characters in a path; "text:" makes it text
+s3://bucket/a.png|"s3://bucket/a.png": files in a bucket can't be inputs; download it first, or put "text:" in front to send it as text
+r2://bucket/a|"r2://bucket/a": files in a bucket can't be inputs; download it first, or put "text:" in front to send it as text
+E
+  sed -e 's/|.*/"/' -e 's/^/"/' cases | inputs_from_stdin
+  render --job job.json
+  local number=0 line
+  while IFS= read -r line; do
+    printf 'job.json: inputs.a%d: %s\n' "$number" "${line#*|}"
+    number=$((number + 1))
+  done <cases >wanted
+  assert_refused "$(cat wanted)"
+}
+
+@test "an input file that may not be read" {
+  [ "$(id -u)" -ne 0 ] || skip "root may read every file"
+  printf 'x' >secret.png
+  chmod 000 secret.png
+  quick '{"a":"secret.png"}' '"{input.a}"'
+  assert_refused 'job.json: inputs.a: "secret.png": cannot be read: Permission denied'
+}
+
+@test "upload names: from the content, harmless, at most 60 characters of the old name" {
+  mkdir in
+  local name long
+  long=$(printf 'n%.0s' {1..100})
+  # shellcheck disable=SC2016
+  local names=('frame 1.PNG' '..x..y.jpeg' '-rf.png' '$(id).wav' noext .hidden '日本.png' "$long.png" 'a"b\c.p n*g')
+  for name in "${names[@]}"; do
+    printf '%s' "$name" >"in/$name" # the content decides, so each has another
+  done
+  jq -n '$ARGS.positional[] | "./in/\(.)"' --args -- "${names[@]}" | inputs_from_stdin
+  render --job job.json
+  assert_status 0
+  assert_equal "$(workflow '.["1"].inputs[]' | tr -d '"' | sed 's/-[0-9a-f]\{12\}/-HASH/')" \
+    "$(printf 'autopod/%s\n' frame_1-HASH.png x.y-HASH.jpeg rf-HASH.png _id_-HASH.wav noext-HASH \
+      hidden-HASH _-HASH.png "${long:0:60}-HASH.png" a_b_c-HASH.png)"
+  # an upload line is BYTES SHA256 UPLOAD_NAME PATH; the name holds the start of the hash
+  assert_equal "$(field upload | cut -f 2 | cut -c 1-12)" \
+    "$(field upload | cut -f 3 | sed 's/.*-\([0-9a-f]\{12\}\).*/\1/')"
+  assert_equal "$(field upload | cut -f 2 | sed -n 1p)" \
+    "$("$AUTOPOD_PYTHON" -c 'import hashlib; print(hashlib.sha256(b"frame 1.PNG").hexdigest())')"
+}
+
+@test "equal content is one upload, whatever the files are called" {
+  printf 'same' >a.png
+  printf 'same' >b.png
+  printf 'other' >c.png
+  quick '{"a":"a.png","b":"b.png","c":"c.png","d":"./a.png"}' '["{input.a}","{input.b}","{input.c}","{input.d}"]'
+  assert_status 0
+  assert_equal "$(field upload | wc -l | tr -d ' ')" 2
+  assert_equal "$(workflow '.["1"].inputs.v | [.[0] == .[1], .[0] == .[3], .[0] != .[2]]')" '[true,true,true]'
+}
+
+@test "--uploads: the server's own names are used, and a file changed since is refused" {
+  printf 'picture' >a.png
+  quick '{"a":"a.png"}' '"{input.a}"'
+  local name
+  name=$(field upload | cut -f 3)
+  jq -n --arg n "$name" '{uploads: [{upload_name: $n, server_name: "sub/a (1).png"}, 5]}' >uploads.json
+  assert_value '{"a":"a.png"}' '["{input.a}", "<{input.a}>"]' '["sub/a (1).png","<sub/a (1).png>"]' --uploads uploads.json
+  assert_equal "$(field job | jq -r .inputs.a.server_name)" 'sub/a (1).png'
+  printf 'new picture' >a.png
+  render --job job.json --uploads uploads.json
+  assert_refused 'job.json: inputs.a: has changed since it was uploaded'
+  printf '{}' >uploads.json
+  printf 'picture' >a.png
+  render --job job.json --uploads uploads.json
+  assert_contains 'uploads.json: an object with a list "uploads" is wanted' "$stderr"
+}
+
+# --- outputs --------------------------------------------------------------------------------------
+
+@test "output paths become absolute; what means a directory ends in /" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  mkdir -p have
+  job <<'E'
+{"job_id":"j.1","workflow_template":"t","inputs":{"n":7,"s":"a b","t":true},
+ "outputs":{"9":"out/{job_id}.png","My title":"{input.n}-{input.s}-{input.t}.png","a/b":"new/dir/","image":"have",
+            "video":"have/","audio":"~/x.wav","*":"../up-${S}.png","text":"{{job_id}}"}}
+E
+  render --job job.json --set S=s --output-dir rest
+  assert_status 0
+  local here
+  here=$(pwd -P)
+  assert_equal "$(field output)" "9	$here/out/j.1.png
+My title	$here/7-a b-true.png
+a/b	$here/new/dir/
+image	$here/have/
+video	$here/have/
+audio	$HOME/x.wav
+*	${here%/*}/up-s.png
+text	$here/{job_id}"
+  assert_equal "$(field job | jq -r .output_dir)" "$here/rest"
+  refute_exists out
+  refute_exists new
+}
+
+@test "output paths that can't be written are refused before anything is spent" {
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  printf 'x' >file
+  mkfifo pipe
+  local path want long
+  long=$(printf 'n%.0s' {1..201})
+  while IFS='|' read -r path want; do
+    printf '{"job_id":"j","workflow_template":"t","inputs":{"n":"a/b","u":".."},"outputs":{"image":"%s"}}' "$path" >job.json
+    render --job job.json
+    assert_status 2
+    assert_equal "$output" ""
+    assert_contains "job.json: outputs.image: $want" "$stderr"
+  done <<E
+file/x.png|"$(pwd -P)/file/x.png": $(pwd -P)/file is not a directory
+file/deeper/x.png|"$(pwd -P)/file/deeper/x.png": $(pwd -P)/file is not a directory
+file/|"$(pwd -P)/file/": $(pwd -P)/file is not a directory
+pipe|"pipe": is not a regular file
+/dev/null|"/dev/null": is not a regular file
+o/{input.n}.png|the value of {input.n} can't be part of a file name
+o/{input.u}|the value of {input.u} can't be part of a file name
+o/$long|"o/$(cut -c 1-74 <<<"$long")...: a name in it is longer than 200 bytes
+E
+  job <<<'{"job_id":"j","workflow_template":"t"}'
+  render --job job.json --output-dir file/x
+  assert_refused "job.json: --output-dir: \"$(pwd -P)/file/x/\": $(pwd -P)/file is not a directory"
+}
+
+@test "an output path in a directory that may not be written" {
+  [ "$(id -u)" -ne 0 ] || skip "root may write everywhere"
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  mkdir -m 555 locked
+  job <<<'{"job_id":"j","workflow_template":"t","outputs":{"image":"locked/a/b.png"}}'
+  render --job job.json
+  assert_refused "job.json: outputs.image: \"$(pwd -P)/locked/a/b.png\": $(pwd -P)/locked is not writable"
+}
+
+@test "a file input can't be part of an output path" {
+  printf 'x' >a.png
+  printf '{"1":{"class_type":"X","inputs":{"v":"{input.a}"}}}' | template t
+  job <<<'{"job_id":"j","workflow_template":"t","inputs":{"a":"a.png"},"outputs":{"image":"o/{input.a}"}}'
+  render --job job.json
+  assert_refused "job.json: outputs.image: the value of {input.a} can't be part of a file name"
+}
+
+# --- the rest -------------------------------------------------------------------------------------
+
+@test "complaints are harmless lines, whatever stands in the job" {
+  printf '{"job_id":"\\u001b[31m\\n\\u202e","workflow_template":"t","\\u0007k\\n":1}' >job.json
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  render --job job.json
+  assert_status 2
+  assert_equal "$(grep -c '^job\.json: ' <<<"$stderr")" 2
+  assert_equal "$(grep -c . <<<"$stderr")" 2
+  refute_contains $'\x07' "$stderr"
+  refute_contains $'\x1b' "$stderr"
+  refute_contains $'\342\200\256' "$stderr" # U+202E turns the rest of a line around
+}
+
+@test "the C locale and a plain python3 -c SOURCE do the same" {
+  printf '{"1":{"class_type":"X","inputs":{"v":"{input.a}"}}}' | template t
+  job <<<'{"job_id":"j","workflow_template":"t","inputs":{"a":"ünï 日本"},"outputs":{"image":"ü/a.png"}}'
+  render --job job.json
+  local first=$output
+  run --separate-stderr env LC_ALL=C LANG=C "$AUTOPOD_PYTHON" -I -S -c "$(cat "$ROOT/helpers/render_template.py")" --job job.json
+  assert_status 0
+  assert_equal "$output" "$first"
+}
+
+@test "--help explains; an unknown option is exit 2" {
+  render --help
+  assert_status 0
+  assert_contains '--template-dir'
+  render --jobs job.json
+  assert_status 2
+  assert_contains 'unrecognized arguments: --jobs' "$stderr"
+}
