@@ -65,20 +65,21 @@ batch_plan() {
 # _batch_show_plan FILE - prints the plan of the job that was just checked; with -v the workflow too.
 _batch_show_plan() {
   local tag a b c d
-  printf 'Job       %s (%s)\n' "$JOB_ID" "$1"
+  printf 'Job        %s (%s)\n' "$JOB_ID" "$1"
   while IFS=$'\t' read -r tag a b c d; do
     case $tag in
-      template) printf 'Template  %s\n' "$a" ;;
-      value) printf 'Input     %s = %s\n' "$a" "$b" ;;
+      template) printf 'Template   %s\n' "$a" ;;
+      value) printf 'Input      %s = %s\n' "$a" "$b" ;;
       upload)
         ui_size "$a"
-        printf 'Upload    %s, %s, as %s\n' "$d" "$UI_SIZE" "$c"
+        printf 'Upload     %s, %s, as %s\n' "$d" "$UI_SIZE" "$c"
         ;;
-      output) printf 'Output    %s → %s\n' "$a" "$b" ;;
-      timeout_minutes) printf 'Limit     %s min\n' "$a" ;;
-      max_cost_usd) [ -z "$a" ] || printf 'Limit     $%s\n' "$a" ;;
-      job) printf 'Pod       %s\n' "$(_batch_plan_pod "$a")" ;;
-      workflow) [ -z "${AUTOPOD_VERBOSE:-}" ] || printf 'Workflow  %s\n' "$a" ;;
+      output) printf 'Output     %s: %s\n' "$a" "$b" ;;
+      output_dir) printf 'Others to  %s\n' "$a" ;;
+      timeout_minutes) printf 'At most    %s minutes\n' "$a" ;;
+      max_cost_usd) [ -z "$a" ] || printf 'At most    $%s\n' "$a" ;;
+      job) printf 'Runs on    %s\n' "$(_batch_plan_pod "$a")" ;;
+      workflow) [ -z "${AUTOPOD_VERBOSE:-}" ] || printf 'Workflow   %s\n' "$a" ;;
     esac
   done <"$JOB_PLAN"
 }
@@ -86,14 +87,14 @@ _batch_show_plan() {
 # _batch_plan_pod JOB - prints which pod the job would run on, by what is known without asking anybody.
 _batch_plan_pod() {
   if [ -n "$TARGET_WISH_URL" ]; then
-    printf 'none: ComfyUI at %s' "$TARGET_WISH_URL"
+    printf 'ComfyUI at %s' "$TARGET_WISH_URL"
   elif [ -n "$TARGET_WISH_NO_TUNNEL" ]; then
-    printf 'none: ComfyUI at http://127.0.0.1:%s' "$AUTOPOD_PORT"
+    printf 'ComfyUI at http://127.0.0.1:%s' "$AUTOPOD_PORT"
   elif [ -n "$TARGET_WISH_POD" ]; then
-    printf '%s' "$TARGET_WISH_POD"
+    printf 'pod %s' "$TARGET_WISH_POD"
   else
-    printf 'the one that runs, else a new one from %s: %s' "$AUTOPOD_PROVIDER" \
-      "$(jq -r '.pod_config | "\(.gpu_count) × \(.gpu_type // "any GPU")"' <<<"$1")"
+    printf 'the pod that runs, else a new one from %s: %s' "$AUTOPOD_PROVIDER" \
+      "$(jq -r '.pod_config | "\(.gpu_count) x \(.gpu_type // "any GPU")"' <<<"$1")"
   fi
 }
 
@@ -109,7 +110,8 @@ batch_resume() {
   _batch_reopen "$run" || return
   BATCH_RUNS=("$run")
   BATCH_IDS=("${run##*/}")
-  _batch_resume_target "$run"
+  target_take_wishes "$run/plan"
+  [ ! -f "$run/pod.json" ] || [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ] || target_adopt "$run/pod.json" || :
 }
 
 # _batch_reopen RUN - undoes what stands in the way of running it again, by how it ended; EX_USAGE when it is done.
@@ -121,21 +123,10 @@ _batch_reopen() {
         "its outputs: $(jq -r '[.outputs[].path] | join(" ")' "$1/result.json")"
       return
       ;;
-    "$EX_TUNNEL" | "$EX_DOWNLOAD") ;;                                  # the server may have what we want
-    *) rm -f -- "$1/prompt.json" "$1/answer.json" "$1/history.json" ;; # that prompt has ended: a new one
+    "$EX_TUNNEL" | "$EX_DOWNLOAD") ;;                 # the server may have what we want
+    *) rm -f -- "$1/prompt.json" "$1/history.json" ;; # that prompt has ended: a new one
   esac
   rm -f -- "$1/result.json"
-}
-
-# _batch_resume_target RUN - the run's own pod or URL, if it is still there.
-_batch_resume_target() {
-  local id made
-  if [ -f "$1/pod.json" ]; then
-    read -r id made < <(jq -r '"\(.id) \(if .made_for_this_run then 1 else "" end)"' "$1/pod.json")
-    [ -n "$TARGET_WISH_URL$TARGET_WISH_POD" ] || target_adopt "$id" "$made" || ui_note "Its pod $id is gone: the job starts anew."
-  elif [ -f "$1/prompt.json" ] && [ -z "$TARGET_WISH_URL$TARGET_WISH_POD$TARGET_WISH_NO_TUNNEL" ]; then
-    TARGET_WISH_URL=$(jq -r '.url' "$1/prompt.json")
-  fi
 }
 
 # batch_run - runs them all; returns the code of the first that failed, after running the others.
@@ -164,7 +155,7 @@ batch_end() {
     core_fail "$EX_FAIL" "interrupted; comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
     job_finish "$((128 + $(kill -l "${CORE_SIGNAL:-TERM}")))" || :
   fi
-  if [ -n "$_BATCH_UNFETCHED" ]; then target_close '' || CORE_STATUS=$?; else target_close 1 || CORE_STATUS=$?; fi
+  target_close "$_BATCH_UNFETCHED" || CORE_STATUS=$?
 }
 
 # batch_report - says what came of it: the files, or with several jobs a table.
@@ -175,21 +166,20 @@ batch_report() {
     return
   fi
   for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
-    ui_note "$(jq -r '"  \(.status)\t\(.job_id)\t\(.seconds.total) s\t$\(.cost_usd)\t\(.outputs | length) files\t\(.error // "")"' \
+    ui_note "$(jq -r '[.status, .job_id, "\(.seconds.total) s", "$\(.cost_usd)", "\(.outputs | length) files", .error // ""] | join("  ")' \
       "${BATCH_RUNS[i]}/result.json")"
   done
 }
 
 # _batch_files RUN - the run's files with their sizes, the seconds and the cost.
 _batch_files() {
-  local path bytes seconds cost
-  while IFS=$'\t' read -r bytes path; do
+  local _which _node _kind _name bytes _sum path
+  [ ! -f "$1/collected" ] || while IFS=$'\t' read -r _which _node _kind _name bytes _sum path; do
     ui_size "$bytes"
     ui_note "  $path  $UI_SIZE"
-  done < <(jq -r '.outputs[] | "\(.bytes)\t\(.path)"' "$1/result.json")
-  IFS=$'\t' read -r seconds cost < <(jq -r '"\(.seconds.total)\t\(.cost_usd)"' "$1/result.json")
-  ui_duration "$seconds"
-  budget_show "$cost"
+  done <"$1/collected"
+  ui_duration "$JOB_SECONDS"
+  budget_show "$JOB_COST"
   [ "${BATCH_CODES[0]}" != 0 ] || ui_note "Done in $UI_TIME${BUDGET_TEXT:+, $BUDGET_TEXT}."
 }
 

@@ -17,8 +17,8 @@ budget_micro() {
 # budget_cost USD_PER_HOUR SECONDS - sets BUDGET_COST to dollars with four decimals, as 0.0123, rounded up: a bill is never
 # told smaller than it is. Unknown prices (0 or empty) cost 0.0000.
 budget_cost() {
-  local micro=0
-  budget_micro "${1:-0}" && micro=$(((BUDGET_MICRO * $2 + 3599) / 3600))
+  local micro=0 seconds=$(($2 > 0 ? $2 : 0)) # a clock that was set back
+  budget_micro "${1:-0}" && micro=$(((BUDGET_MICRO * seconds + 3599) / 3600))
   micro=$(((micro + 99) / 100))
   printf -v BUDGET_COST '%d.%04d' $((micro / 10000)) $((micro % 10000))
 }

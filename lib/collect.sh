@@ -112,12 +112,12 @@ _collect_gone() {
 _collect_name() {
   local sum target=$2
   sum=$(os_sha256 "$1") || return "$EX_DOWNLOAD"
-  if [ -n "$COLLECT_OVERWRITE" ]; then
+  if [ -n "$COLLECT_OVERWRITE" ] && [ ! -d "$target" ]; then
     mv -f -- "$1" "$target"
   else
     while ! os_move_new "$1" "$target"; do
       [ -e "$target" ] || [ -L "$target" ] || break # not because it exists
-      collect_other_name "$2" "$target"
+      collect_other_name "$2"
       target=$COLLECT_NAME
     done
   fi
@@ -126,24 +126,24 @@ _collect_name() {
   printf '%s\t%s\t%s\t%s\n' "$3" "$4" "$sum" "$target" >>"$5"
 }
 
-# collect_other_name WANTED TAKEN - sets COLLECT_NAME to WANTED with a UTC stamp before the extension, or, when that is what
-# was TAKEN, with a number behind the stamp.
+# collect_other_name WANTED - sets COLLECT_NAME to WANTED with a UTC stamp before the extension, and a number when that exists too.
 collect_other_name() {
-  local stem=$1 extension=''
+  local stem=$1 extension='' number=1
   case ${1##*/} in ?*.*) stem=${1%.*} extension=.${1##*.} ;; esac
   os_utc_compact
   COLLECT_NAME=$stem-$OS_UTC$extension
-  while [ -e "$COLLECT_NAME" ] || [ "$COLLECT_NAME" = "$2" ]; do
-    _COLLECT_NUMBER=$((${_COLLECT_NUMBER:-1} + 1))
-    COLLECT_NAME=$stem-$OS_UTC-$_COLLECT_NUMBER$extension
+  while [ -e "$COLLECT_NAME" ] || [ -L "$COLLECT_NAME" ]; do
+    number=$((number + 1))
+    COLLECT_NAME=$stem-$OS_UTC-$number$extension
   done
 }
 
 # collect_readable FILE EXTENSION - 0 when the file begins as its kind does; else 1, and COLLECT_WHY says what is wrong.
 collect_readable() {
-  local hex want=''
+  local hex
+  COLLECT_WHY='it can not be read'
   os_head_hex "$1" || return
-  hex=$OS_HEX COLLECT_WHY=''
+  hex=$OS_HEX
   [ -n "$hex" ] || {
     COLLECT_WHY='it is empty'
     return 1
@@ -155,7 +155,7 @@ collect_readable() {
     webm:1a45dfa3* | mkv:1a45dfa3* | flac:664c6143* | ogg:4f676753* | opus:4f676753*) ;;
     mp3:494433* | mp3:ff[ef]* | tif:49492a00* | tiff:49492a00* | tif:4d4d002a* | tiff:4d4d002a*) ;;
     glb:676c5446* | exr:762f3101* | pdf:25504446* | zip:504b0304* | npy:934e554d5059* | json:[57]b*) ;;
-    json:efbbbf* | json:20* | json:0a* | json:0d* | json:09* | json:22* | json:3[0-9]* | json:2d* | json:[67][4ef]*) ;;
+    json:efbbbf* | json:20* | json:0a* | json:0d* | json:09* | json:22* | json:3[0-9]* | json:2d* | json:[67][46e]*) ;;
     safetensors:????????????00007b* | latent:????????????00007b*) ;; # eight bytes of length, then the JSON
     png:* | jpg:* | jpeg:* | gif:* | bmp:* | webp:* | wav:* | avi:* | mp4:* | mov:* | m4a:* | m4v:* | webm:* | mkv:* | flac:* | ogg:* | \
       opus:* | mp3:* | tif:* | tiff:* | glb:* | exr:* | pdf:* | zip:* | npy:* | json:* | safetensors:* | latent:*)

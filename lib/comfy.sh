@@ -10,25 +10,36 @@ _AUTOPOD_COMFY_SH=1                         # @guard
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/helper.sh"
 
-COMFY_VERSION=''
+COMFY_VERSION='' COMFY_PARTIAL=''
 COMFY_CANCEL_SECONDS=15 # how long a cancelled prompt may take: ComfyUI looks between nodes and at progress calls
 
-# comfy_check URL - sets COMFY_VERSION when a ComfyUI answers there; EX_TUNNEL.
-comfy_check() {
+# comfy_answers URL - 0 when a ComfyUI answers there; then COMFY_VERSION is set. Asks once and says nothing.
+comfy_answers() {
+  local said shape='"comfyui_version": *"([0-9A-Za-z.+-]+)"'
+  COMFY_VERSION=''
   core_tmpdir || return
-  http_get "$1/system_stats" "$CORE_TMP/system_stats" --max-time 15 ||
-    core_fail "$EX_TUNNEL" "no ComfyUI at $1: $HTTP_ERROR" "is it running, and is the address right?" || return
-  COMFY_VERSION=$(jq -r '.system.comfyui_version | strings' "$CORE_TMP/system_stats" 2>/dev/null) || COMFY_VERSION=''
-  [ "$HTTP_STATUS" = 200 ] && [ -n "$COMFY_VERSION" ] ||
+  HTTP_TRIES=1 http_get "$1/system_stats" "$CORE_TMP/system_stats" --max-time 15 && [ "$HTTP_STATUS" = 200 ] || return 1
+  said=$(<"$CORE_TMP/system_stats")
+  [[ $said =~ $shape ]] || return 1
+  COMFY_VERSION=${BASH_REMATCH[1]}
+}
+
+# comfy_check URL - the same, and tells when there is none; EX_TUNNEL.
+comfy_check() {
+  ! comfy_answers "$1" || return 0
+  if [ "$HTTP_CURL" != 0 ]; then
+    core_fail "$EX_TUNNEL" "no ComfyUI at $1: $HTTP_ERROR" "is it running, and is the address right?"
+  else
     core_fail "$EX_TUNNEL" "what answers at $1 is not a ComfyUI (HTTP $HTTP_STATUS)" "is the address right?"
+  fi
 }
 
 # comfy_upload_limit URL - sets COMFY_LIMIT to the largest request body in bytes; empty when the server does not say.
 comfy_upload_limit() {
+  local shape='"max_upload_size": *([0-9]{1,18})' # 314572800.0 with --max-upload-size
   COMFY_LIMIT=''
-  core_tmpdir || return
   http_get "$1/features" "$CORE_TMP/features" && [ "$HTTP_STATUS" = 200 ] || return 0
-  COMFY_LIMIT=$(jq -r '.max_upload_size | numbers | floor' "$CORE_TMP/features" 2>/dev/null) || COMFY_LIMIT=''
+  [[ $(<"$CORE_TMP/features") =~ $shape ]] && COMFY_LIMIT=${BASH_REMATCH[1]} || :
 }
 
 # comfy_has URL NAME BYTES - 0 when the server has our content-named input NAME (subfolder/name) in full.
@@ -62,20 +73,27 @@ comfy_upload() {
   [ -n "$COMFY_NAME" ] || core_fail "$EX_UPLOAD" "the server's answer to the upload of $2 makes no sense" "is it a ComfyUI?"
 }
 
-# comfy_submit URL BODY_FILE ANSWER_FILE - posts a prompt once; 0 when it was taken; 1 when nobody knows (the link broke, or a
-# 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED when it was refused, the answer in ANSWER_FILE.
+# comfy_submit URL BODY_FILE ANSWER_FILE PROMPT_ID - posts a prompt once; 0 when it was taken (COMFY_PARTIAL is set when outputs of
+# it were dropped: 200 with node_errors); 1 when nobody knows (the link broke, or a 5xx, after which a prompt may
+# still be queued: seen on 0.3.64); EX_REFUSED when it was refused, the answer in ANSWER_FILE. COMFY_SAID says what came.
 comfy_submit() {
-  http_post "$1/prompt" "$2" "$3" || return 1
+  local id
+  COMFY_PARTIAL=''
+  http_post "$1/prompt" "$2" "$3" || {
+    COMFY_SAID=$HTTP_ERROR
+    return 1
+  }
+  COMFY_SAID="HTTP $HTTP_STATUS"
   case $HTTP_STATUS in
-    200) [ "$(jq -r '.prompt_id | strings' "$3" 2>/dev/null)" != '' ] || return 1 ;;
-    400 | 413 | 403 | 404 | 405) return "$EX_REFUSED" ;;
+    200) ;;
+    4??) return "$EX_REFUSED" ;;
     *) return 1 ;;
   esac
-}
-
-# comfy_partial ANSWER_FILE - 0 when the server took the prompt but dropped outputs of it (200 with node_errors).
-comfy_partial() {
-  jq -e '(.node_errors // {}) != {}' "$1" >/dev/null 2>&1
+  IFS=$'\t' read -r id COMFY_PARTIAL < <(jq -r '"\(.prompt_id)\t\(if (.node_errors // {}) == {} then "" else 1 end)"' "$3" 2>/dev/null) || id=''
+  [ "$id" = "$4" ] || {
+    COMFY_SAID="it answered with the prompt id \"$id\" instead of ours"
+    return 1
+  }
 }
 
 # comfy_rejection URL WORKFLOW ANSWER_FILE - tells, a line a problem, why the server refused the workflow; returns EX_REFUSED.

@@ -15,6 +15,7 @@ _CONFIG_SETTINGS='AUTOPOD_PROVIDER=local
 AUTOPOD_PORT=8188
 AUTOPOD_OUTPUT_DIR=outputs
 AUTOPOD_BOOT_TIMEOUT=1200
+AUTOPOD_RECONNECT_TIMEOUT=600
 AUTOPOD_SSH_KEY=
 AUTOPOD_PYTHON=
 AUTOPOD_LOCAL_COMFYUI=
@@ -27,12 +28,12 @@ _CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
 config_load() {
   local name value
   : "${HOME:=/}" # cron and containers may leave it out
+  [ ! -f .env ] || _config_dotenv || return
   AUTOPOD_HOME=${AUTOPOD_HOME:-$HOME/.autopod}
   case $AUTOPOD_HOME in /*) ;; *) AUTOPOD_HOME=$PWD/$AUTOPOD_HOME ;; esac
   (umask 077 && mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
     "$AUTOPOD_HOME/known_hosts.d") 2>/dev/null ||
     core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" "set AUTOPOD_HOME to a directory of yours" || return
-  [ ! -f .env ] || _config_dotenv || return
   [ ! -f "$AUTOPOD_HOME/config.json" ] || _config_json "$AUTOPOD_HOME/config.json" || return
   while IFS='=' read -r name value; do
     _config_default "$name" "$value"
@@ -40,16 +41,23 @@ config_load() {
   for name in $_CONFIG_SECRETS; do
     [ -z "${!name:-}" ] || UI_SECRETS[${#UI_SECRETS[@]}]=${!name}
   done
-  config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_BOOT_TIMEOUT 1 86400
+  config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_BOOT_TIMEOUT 1 86400 &&
+    config_number AUTOPOD_RECONNECT_TIMEOUT 1 86400 && config_price AUTOPOD_LOCAL_RATE
 }
 
 # config_number NAME MIN MAX - EX_USAGE when the setting is not a whole number between them.
 config_number() {
   case ${!1} in
-    '' | *[!0-9]* | ????????*) ;;
+    '' | *[!0-9]* | 0?* | ????????*) ;;
     *) [ "${!1}" -lt "$2" ] || [ "${!1}" -gt "$3" ] || return 0 ;;
   esac
   core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be a whole number from $2 to $3"
+}
+
+# config_price NAME - EX_USAGE when the setting is not an amount of dollars.
+config_price() {
+  local shape='^[0-9]{1,6}(\.[0-9]{1,6})?$'
+  [[ ${!1} =~ $shape ]] || core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be dollars per hour, like 0.44"
 }
 
 # _config_default NAME VALUE - sets what nobody has set yet; an empty value in the environment counts as set.
@@ -63,22 +71,26 @@ _config_known() {
 
 # _config_dotenv - takes ./.env in, by python-dotenv: it knows the quoting rules, and its values are never run.
 _config_dotenv() {
-  local pair mode
+  local pair name mode
   # Most projects have a .env: one that isn't about us costs nothing and needs no python-dotenv.
   LC_ALL=C grep -Eq '^[[:space:]]*(export[[:space:]]+)?(AUTOPOD|RUNPOD)_' .env || return 0
   core_tmpdir || return
   helper_run_site load_dotenv .env --prefix AUTOPOD_ --prefix RUNPOD_ >"$CORE_TMP/dotenv" || return
   while IFS= read -r -d '' pair; do
-    case ${pair%%=*} in
-      *_KEY)
-        mode=$(os_mode .env)
-        case $mode in
-          *00) ;;
-          *) ui_warn ".env holds ${pair%%=*} and can be read by others (mode $mode): run chmod 600 .env" ;;
-        esac
-        ;;
+    name=${pair%%=*}
+    case " $_CONFIG_SECRETS " in *" $name "*)
+      mode=$(os_mode .env)
+      case $mode in
+        *00) ;;
+        *) ui_warn ".env holds $name and can be read by others (mode $mode): run chmod 600 .env" ;;
+      esac
+      ;;
     esac
-    _config_default "${pair%%=*}" "${pair#*=}"
+    case $name in
+      AUTOPOD_HOME | RUNPOD_*) ;;
+      *) _config_known "$name" || ui_warn ".env: unknown setting $name; .env.example lists those there are" ;;
+    esac
+    _config_default "$name" "${pair#*=}"
   done <"$CORE_TMP/dotenv"
 }
 

@@ -28,7 +28,7 @@ CORE_SIGNAL=''                               # the signal that ends the program,
 CORE_STATUS=''                               # set by a cleanup step that knows a graver exit code
 CORE_LEFT=''                                 # what still runs and costs, for those who won't wait
 CORE_TMP=''
-_CORE_CHILD=''
+_CORE_CHILD='' _CORE_SIGNAL_AT=0 _CORE_QUIET=''
 _CORE_CLEANUP=()
 
 # _core_tell LEVEL TEXT - plain line on stderr.
@@ -37,6 +37,7 @@ _core_tell() { printf '%s: %s: %s\n' "$AUTOPOD_PROG" "$1" "$2" >&2; }
 # core_fail CODE WHAT [WHAT_TO_DO] - tells an error and remembers it; returns CODE.
 core_fail() {
   CORE_ERROR_CODE=$1 CORE_ERROR=$2 CORE_HINT=${3:-}
+  [ -z "$_CORE_QUIET" ] || return "$1"
   "$CORE_TELL" error "$2"
   [ -z "$CORE_HINT" ] || "$CORE_TELL" hint "$CORE_HINT"
   return "$1"
@@ -45,6 +46,15 @@ core_fail() {
 # core_die CODE WHAT [WHAT_TO_DO] - the same, and ends the program with CODE.
 core_die() {
   core_fail "$@" || exit "$1"
+}
+
+# core_quietly CMD [ARG...] - runs CMD; its errors are remembered, but not told; its status.
+core_quietly() {
+  local status=0
+  _CORE_QUIET=1
+  "$@" || status=$?
+  _CORE_QUIET=''
+  return "$status"
 }
 
 # core_forget_error - forgets the last error (before the next job of a batch).
@@ -108,12 +118,12 @@ _core_exit() {
   exit "${CORE_STATUS:-$status}"
 }
 
-# _core_clean - runs the cleanup stack; a second Ctrl+C ends at once.
+# _core_clean - runs the cleanup stack. It ends pods, so it is not to be cut short by accident: TERM and HUP are ignored by now
+# (timeout(1) sends TERM twice at once), Ctrl+C has _core_again.
 _core_clean() {
   local i
-  trap '_core_abort INT' INT
-  trap '_core_abort TERM' TERM
-  trap '' HUP
+  trap _core_again INT
+  trap '' TERM HUP
   for ((i = ${#_CORE_CLEANUP[@]} - 1; i >= 0; i--)); do
     eval "${_CORE_CLEANUP[i]}" || : # quoted by printf %q in core_on_exit
   done
@@ -123,7 +133,7 @@ _core_clean() {
 # _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the caller
 # (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
 _core_signal() {
-  CORE_SIGNAL=$1
+  CORE_SIGNAL=$1 _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
   trap - EXIT
   _core_end_child
   _core_clean
@@ -132,17 +142,26 @@ _core_signal() {
   kill -s "$1" "$$"
 }
 
-# _core_abort NAME - a second signal during the cleanup: says what is left, and ends.
-_core_abort() {
+# _core_again - Ctrl+C during the cleanup. The first one is only told what is going on; the second one says what is left and
+# ends at once. Two in the same second are one: wrappers pass on what the terminal has sent to all already.
+_core_again() {
+  if [ -z "$CORE_SIGNAL" ]; then
+    CORE_SIGNAL=INT _CORE_SIGNAL_AT=$SECONDS
+    "$CORE_TELL" warning "cleaning up; Ctrl+C once more ends at once"
+    return
+  fi
+  [ "$SECONDS" -gt "$_CORE_SIGNAL_AT" ] || return 0
   trap - EXIT INT TERM HUP
   _core_end_child
   [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT"
   [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
-  kill -s "$1" "$$"
+  kill -s INT "$$"
 }
 
 # _core_end_child - ends the child of core_wait (background children ignore the terminal's Ctrl+C).
 _core_end_child() {
-  [ -z "$_CORE_CHILD" ] || kill "$_CORE_CHILD" 2>/dev/null || :
+  [ -n "$_CORE_CHILD" ] || return 0
+  kill "$_CORE_CHILD" 2>/dev/null || :
+  wait "$_CORE_CHILD" 2>/dev/null || :
   _CORE_CHILD=''
 }

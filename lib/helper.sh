@@ -72,17 +72,15 @@ _helper_start() {
   helper_python || return
   core_tmpdir || return
   ui_debug "$name.py" "$@"
-  if [ -n "${AUTOPOD_BUNDLED:-}" ]; then
-    core_wait "$HELPER_PYTHON" "$flags" -c "$(helper_asset "helpers/$name.py")" "$@" 2>"$CORE_TMP/complaints" || status=$?
-  else
-    core_wait "$HELPER_PYTHON" "$flags" "$AUTOPOD_ROOT/helpers/$name.py" "$@" 2>"$CORE_TMP/complaints" || status=$?
-  fi
+  helper_asset_dir helpers || return
+  core_wait "$HELPER_PYTHON" "$flags" "$HELPER_DIR/$name.py" "$@" 2>"$CORE_TMP/complaints" || status=$?
   [ "$status" = 0 ] || _helper_complain "$name" "$status"
 }
 
 # _helper_complain NAME STATUS - shows a helper's messages, but never a stack trace; returns STATUS.
 _helper_complain() {
   local line last='' traceback=''
+  [ -s "$CORE_TMP/complaints" ] || core_fail "$2" "$1.py ended with status $2 and said nothing" "is the memory full?" || return
   while IFS= read -r line || [ -n "$line" ]; do
     case $line in Traceback*) traceback=1 ;; esac
     [ -z "$traceback" ] || ui_log error "$1.py: $line"

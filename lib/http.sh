@@ -17,9 +17,10 @@ HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
 HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
 _HTTP_RETRY_AFTER=''
 
-# -q: no ~/.curlrc; --noproxy: loopback (the tunnel) never goes through somebody's proxy; the user agent is our own,
-# since a gateway in front of RunPod refuses those of common libraries.
-_HTTP_OPTIONS=(-S --connect-timeout 10 --noproxy '127.0.0.1,localhost,::1' -A "autopod/${AUTOPOD_VERSION:-dev}")
+# --noproxy: loopback (the tunnel) never goes through somebody's proxy; -g: braces in a URL are no patterns; the user agent
+# is our own, since a gateway in front of RunPod refuses those of common libraries.
+_HTTP_OPTIONS=(-S -g --connect-timeout 10 --noproxy "127.0.0.1,localhost,::1,${no_proxy:-${NO_PROXY:-}}"
+  -A "autopod/${AUTOPOD_VERSION:-dev}")
 _HTTP_REPORT='%{http_code}\n'
 
 # http_get URL BODY [CURL_ARG...] - small answer to BODY; asked again after a passing fault.
@@ -57,7 +58,8 @@ http_upload() {
   local quoted=${2//\\/\\\\}
   quoted=${quoted//\"/\\\"}
   _http_ask again "$5" --speed-limit 1 --speed-time "$HTTP_STALL" -H 'Expect:' \
-    -F "image=@\"$quoted\";filename=\"$3\";type=application/octet-stream" -F "subfolder=$4" -F type=input "$1"
+    -F "image=@\"$quoted\";filename=\"$3\";type=application/octet-stream" \
+    --form-string "subfolder=$4" --form-string type=input "$1"
 }
 
 # http_download URL PART - a file of any size to PART, resumed after a cut if it is still the same file (If-Range);
@@ -74,22 +76,27 @@ http_download() {
       rm -f -- "$part"
     fi
     if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" ${resume[@]+"${resume[@]}"} "$url"; then
-      case $HTTP_STATUS in 502 | 503 | 504) rm -f -- "$part" ;; *) break ;; esac
+      case $HTTP_STATUS in 429 | 502 | 503 | 504) rm -f -- "$part" ;; *) break ;; esac
+    elif [ "$HTTP_CURL" = 33 ]; then
+      rm -f -- "$part" # no longer the same file: from the beginning
+    elif [ "$HTTP_CURL" = 23 ]; then
+      return 1 # can't write: the disk is full
+    elif [ "$HTTP_STATUS" = 200 ]; then
+      etag=$(_http_header etag)
     fi
-    case $HTTP_CURL in
-      23) return 1 ;;         # can't write: the disk is full
-      33) rm -f -- "$part" ;; # no longer the same file: from the beginning
-      *) etag=$(_http_header etag) ;;
-    esac
-    [ "$try" -lt "$HTTP_TRIES" ] || return 1
+    [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || break
     _http_back_off "$try" "$_HTTP_RETRY_AFTER"
     try=$((try + 1))
   done
+  [ "$HTTP_CURL" = 0 ] || return 1
   HTTP_LENGTH=$(_http_header content-range)
   HTTP_LENGTH=${HTTP_LENGTH##*/} # bytes 100-199/200
   [ -n "$HTTP_LENGTH" ] || HTTP_LENGTH=$(_http_header content-length)
   case $HTTP_LENGTH in *[!0-9]*) HTTP_LENGTH='' ;; esac
 }
+
+# _http_may_wait - 0 unless the server asks for a longer pause than we care to make.
+_http_may_wait() { [ "$((10#${_HTTP_RETRY_AFTER:-0}))" -le "$HTTP_RETRY_AFTER_MAX" ]; }
 
 # _http_header NAME - prints the value of that header in the last answer.
 _http_header() {
@@ -106,10 +113,10 @@ _http_ask() {
   while :; do
     if _http_run "$body" "$@"; then
       case $HTTP_STATUS:$rule in 429:* | 502:again | 503:again | 504:again) ;; *) return 0 ;; esac
-      [ "$try" -lt "$HTTP_TRIES" ] && [ "${_HTTP_RETRY_AFTER:-0}" -le "$HTTP_RETRY_AFTER_MAX" ] || return 0
+      [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || return 0
     else
-      # 7: refused; 28: time-out; 35, 52, 55, 56: cut on the way. Only 7 is certain to have taken nothing.
-      case $HTTP_CURL:$rule in 7:* | 28:again | 35:again | 52:again | 55:again | 56:again) ;; *) return 1 ;; esac
+      # 7: refused; 28: time-out; 18, 35, 52, 55, 56: cut on the way. Only 7 is certain to have taken nothing.
+      case $HTTP_CURL:$rule in 7:* | 18:again | 28:again | 35:again | 52:again | 55:again | 56:again) ;; *) return 1 ;; esac
       [ "$try" -lt "$HTTP_TRIES" ] || return 1
     fi
     ui_detail "${HTTP_ERROR:-the server answered $HTTP_STATUS}: trying again"
@@ -121,7 +128,7 @@ _http_ask() {
 # _http_back_off TRY [SECONDS] - sleeps SECONDS, else 0.25 s, 0.5 s, 1 s … up to 16 s, and up to half as much again.
 _http_back_off() {
   local ms=$((250 << ($1 < 7 ? $1 - 1 : 6)))
-  [ -z "${2:-}" ] || ms=$((${2} * 1000))
+  [ -z "${2:-}" ] || ms=$((10#$2 * 1000))
   ms=$((ms + RANDOM % (ms / 2 + 1)))
   core_sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
 }
@@ -133,8 +140,8 @@ _http_run() {
   core_tmpdir || return
   ui_debug curl "$@"
   HTTP_STATUS=0 HTTP_CURL=0 HTTP_ERROR='' _HTTP_RETRY_AFTER=''
-  _http_curl -q "${_HTTP_OPTIONS[@]}" -o "$body" -D "$CORE_TMP/http.headers" -w "$_HTTP_REPORT" "$@" \
-    >"$CORE_TMP/http.status" 2>"$CORE_TMP/http.error" </dev/null || HTTP_CURL=$?
+  _http_curl "${_HTTP_OPTIONS[@]}" -o "$body" -D "$CORE_TMP/http.headers" -w "$_HTTP_REPORT" "$@" \
+    3>&2 >"$CORE_TMP/http.status" 2>"$CORE_TMP/http.error" </dev/null || HTTP_CURL=$? # 3: for the progress
   while read -r status; do
     [ "$((10#$status))" -le "$HTTP_STATUS" ] || HTTP_STATUS=$((10#$status))
   done <"$CORE_TMP/http.status"
@@ -150,27 +157,28 @@ _http_run() {
 }
 
 # _http_curl ARG... - curl, in such a way that a signal is acted on at once. With HTTP_PROGRESS (a function that takes a
-# percentage) it is asked for its progress meter, which is passed on while it runs.
+# percentage) it is asked for its progress meter, which is passed on while it runs. -q must be the very first word:
+# only there it keeps ~/.curlrc out.
 _http_curl() {
   local ticker status=0
   [ -n "$HTTP_PROGRESS" ] || {
-    core_wait curl -s "$@"
+    core_wait curl -q -s "$@"
     return
   }
-  _http_tick "$$" </dev/null >/dev/null &
+  _http_tick 2>&3 3>&- >/dev/null </dev/null &
   ticker=$!
-  core_wait curl "$@" || status=$?
+  core_wait curl -q "$@" 3>&- || status=$?
   kill "$ticker" 2>/dev/null || :
   wait "$ticker" 2>/dev/null || :
   return "$status"
 }
 
-# _http_tick PID - while PID lives, passes the percentage in curl's meter on to HTTP_PROGRESS.
+# _http_tick - passes the percentage in curl's meter on to HTTP_PROGRESS, until it is ended or we are.
 _http_tick() {
   local percent
-  while sleep 0.3 && kill -0 "$1" 2>/dev/null; do
+  while sleep 0.3 && kill -0 "$$" 2>/dev/null && [ -d "$CORE_TMP" ]; do
     percent=$(tail -c 100 "$CORE_TMP/http.error" | LC_ALL=C tr '\r' '\n' |
       awk 'NF > 6 && $1 ~ /^[0-9]+$/ { p = $1 } END { print p }')
     [ -z "$percent" ] || "$HTTP_PROGRESS" "$percent"
-  done 2>/dev/null
+  done
 }

@@ -32,12 +32,12 @@ job_load() {
   _job_render "$1" "$lines" || return
   JOB_ID=$(_job_line "$lines" job_id)
   os_utc_compact
-  os_random_hex 4
+  os_random_hex 4 || return
   JOB_RUN=$AUTOPOD_HOME/runs/$JOB_ID.$OS_UTC.$OS_HEX
-  (umask 077 && mkdir -p -- "$JOB_RUN") || core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?" || return
+  (umask 077 && mkdir -- "$JOB_RUN") 2>/dev/null || core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?" || return
   _job_line "$lines" job | state_save "$JOB_RUN/job.json" &&
     _job_line "$lines" workflow | state_save "$JOB_RUN/workflow.json" &&
-    LC_ALL=C grep -E $'^(job_id|template|timeout_minutes|upload|output)\t' "$lines" | state_save "$JOB_RUN/plan"
+    { LC_ALL=C grep -E $'^(job_id|timeout_minutes|upload)\t' "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
 }
 
 # job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing anywhere else.
@@ -87,9 +87,9 @@ _job_step() {
 job_target() {
   local before=''
   [ ! -f "$JOB_RUN/pod.json" ] || before=$(<"$JOB_RUN/pod.json")
-  target_open "$(jq -c '.pod_config' "$JOB_RUN/job.json")" "$JOB_RUN/pod.json" || return
+  target_open "$JOB_RUN/job.json" "$JOB_RUN/pod.json" || return
   [ -z "$before" ] || [ "$before" = "$(<"$JOB_RUN/pod.json")" ] ||
-    rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json"
+    rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json"
 }
 
 # job_upload - brings the file inputs to the server; uploads.json. EX_UPLOAD.
@@ -107,21 +107,19 @@ _job_rename() {
     state_save "$JOB_RUN/workflow.json" <"$CORE_TMP/renamed"
 }
 
-# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json, answer.json. EX_REFUSED, EX_TUNNEL.
+# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json. EX_REFUSED, EX_TUNNEL.
 job_submit() {
-  local status=0
   ui_step Submit
-  if [ -f "$JOB_RUN/prompt.json" ]; then
+  if [ ! -f "$JOB_RUN/prompt.json" ]; then
+    _job_new_prompt && _job_post || return
+  else
     IFS=' ' read -r JOB_PROMPT_ID JOB_CLIENT JOB_SUBMITTED \
       < <(jq -r '"\(.prompt_id) \(.client_id) \(.at)"' "$JOB_RUN/prompt.json")
-    [ -f "$JOB_RUN/history.json" ] || {
+    if [ ! -f "$JOB_RUN/history.json" ]; then
       JOB_OPEN=1
-      _job_known || _job_post || status=$?
-    }
-  else
-    _job_new_prompt && _job_post || status=$?
+      _job_known || _job_post || return
+    fi
   fi
-  [ "$status" = 0 ] && _job_partial || return
   ui_done "prompt $JOB_PROMPT_ID"
 }
 
@@ -137,30 +135,30 @@ _job_new_prompt() {
 # _job_post - posts the prompt. After a lost answer the server is asked whether it knows the id: only an unknown one is posted
 # again, so nothing runs twice. EX_REFUSED, EX_TUNNEL.
 _job_post() {
-  local try status body=$CORE_TMP/body
+  local try status body=$CORE_TMP/body answer=$CORE_TMP/answer
   { printf '{"prompt_id":"%s","client_id":"%s","prompt":' "$JOB_PROMPT_ID" "$JOB_CLIENT" &&
     cat -- "$JOB_RUN/workflow.json" && printf '}'; } >"$body" ||
     core_fail "$EX_FAIL" "can't write $body" "is the disk full?" || return
   for ((try = 1; try <= JOB_SUBMIT_TRIES; try++)); do
     JOB_OPEN=1 status=0
-    comfy_submit "$TARGET_URL" "$body" "$CORE_TMP/answer" || status=$?
+    comfy_submit "$TARGET_URL" "$body" "$answer" "$JOB_PROMPT_ID" || status=$?
     case $status in
       0)
-        state_save "$JOB_RUN/answer.json" <"$CORE_TMP/answer"
+        [ -z "$COMFY_PARTIAL" ] || _job_partial "$answer"
         return
         ;;
       "$EX_REFUSED")
         JOB_OPEN=''
-        comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$CORE_TMP/answer"
+        comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$answer"
         return
         ;;
     esac
-    ui_warn "the server did not say whether it took the job (${HTTP_ERROR:-HTTP $HTTP_STATUS}): looking"
+    ui_warn "the server did not say that it took the job ($COMFY_SAID): looking"
     core_sleep 1
-    target_reconnect || return
+    target_reconnect "$AUTOPOD_RECONNECT_TIMEOUT" || return
     ! _job_known || return 0
   done
-  core_fail "$EX_REFUSED" "the server did not take the job in $JOB_SUBMIT_TRIES tries (HTTP $HTTP_STATUS)" "its log says why"
+  core_fail "$EX_REFUSED" "the server did not take the job in $JOB_SUBMIT_TRIES tries ($COMFY_SAID)" "its log says why"
 }
 
 # _job_known - 0 when the server has the prompt in its queue or history.
@@ -168,18 +166,16 @@ _job_known() {
   comfy_where "$TARGET_URL" "$JOB_PROMPT_ID" "$CORE_TMP/history" && [ "$COMFY_STATE" != unknown ]
 }
 
-# _job_partial - a prompt that was taken without some of its outputs counts as refused, unless that is allowed.
+# _job_partial ANSWER - a prompt that was taken without some of its outputs counts as refused, unless that is allowed.
 _job_partial() {
-  local answer=$JOB_RUN/answer.json
-  [ -f "$answer" ] && comfy_partial "$answer" || return 0
   if [ -n "$JOB_ALLOW_PARTIAL" ]; then
-    ui_warn "the server left out a part of the workflow:"
-    comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$answer" || core_forget_error
+    ui_warn "the server leaves out a part of the workflow:"
+    comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$1" || core_forget_error
     return 0
   fi
   job_cancel || :
   ui_note "The server would run only a part of the workflow (--allow-partial accepts that):"
-  comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$answer"
+  comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$1"
 }
 
 # job_await - waits for the end; history.json. EX_TIME, EX_TUNNEL, EX_WORKFLOW.
@@ -267,8 +263,13 @@ job_finish() {
   os_now
   seconds=$((OS_NOW - JOB_BEGAN))
   budget_cost "${POD_RATE:-0}" "$seconds"
+  JOB_SECONDS=$seconds JOB_COST=$BUDGET_COST
   os_utc
-  collect_list "$JOB_RUN/collected" >"$CORE_TMP/outputs" &&
+  if [ -f "$JOB_RUN/outputs.json" ]; then
+    cp -- "$JOB_RUN/outputs.json" "$CORE_TMP/outputs"
+  else
+    collect_list "$JOB_RUN/collected" >"$CORE_TMP/outputs"
+  fi &&
     jq -n -c --arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --argjson code "$1" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT" \
       --arg signal "$CORE_SIGNAL" --arg steps "$JOB_STEPS" --argjson seconds "$seconds" --arg server "$JOB_SERVER_SECONDS" \
       --arg cost "$BUDGET_COST" --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE" \

@@ -40,11 +40,11 @@ os_utc_compact() {
 
 # --- files ---
 
-# os_size FILE - prints its length in bytes.
-os_size() { stat -c %s -- "$1" 2>/dev/null || stat -f %z -- "$1"; }
+# os_size FILE - prints its length in bytes; 1 when there is none.
+os_size() { stat -L -c %s -- "$1" 2>/dev/null || stat -L -f %z -- "$1" 2>/dev/null; }
 
-# os_mode FILE - prints its permissions in octal, as 600.
-os_mode() { stat -c %a -- "$1" 2>/dev/null || stat -f %Lp -- "$1"; }
+# os_mode FILE - prints its permissions in octal, as 600; 1 when there is none.
+os_mode() { stat -L -c %a -- "$1" 2>/dev/null || stat -L -f %Lp -- "$1" 2>/dev/null; }
 
 # os_sha256 FILE - prints the sum in hex; 1 when the file can't be read.
 os_sha256() {
@@ -69,6 +69,7 @@ os_head_hex() {
 # os_move_new FROM TO - renames, but never over an existing file: 1 when TO exists. A hard link fails on an existing
 # name in one step; file systems without hard links get the test and the rename.
 os_move_new() {
+  if [ -d "$2" ]; then return 1; fi # both would move into it
   if ln -- "$1" "$2" 2>/dev/null; then
     rm -f -- "$1"
   else
@@ -93,12 +94,13 @@ os_uuid() {
 # --- processes ---
 
 # os_spawn LOG CMD [ARG...] - starts CMD so that it outlives this program and its terminal; sets OS_PID.
-# A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up.
+# A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up; a caller's open files (a lock,
+# a test runner's pipe) stay his own.
 os_spawn() {
   local log=$1
   shift
   set -m
-  nohup "$@" >>"$log" 2>&1 </dev/null &
+  nohup "$@" >>"$log" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
   OS_PID=$!
   set +m
   disown "$OS_PID" 2>/dev/null || :
@@ -115,12 +117,13 @@ os_process_start() {
     stat=${stat##*) } # the name in parentheses may hold blanks; what follows starts with field 3, the state
     # shellcheck disable=SC2086 # splitting is meant: numbers and one letter
     set -- $stat
-    [ "$1" != Z ] || return 1
+    if [ "${1:-Z}" = Z ] || [ $# -lt 20 ]; then return 1; fi
     OS_START=${boot%%-*}.${20}
   else
-    stat=$(LC_ALL=C ps -o lstart= -p "$1" 2>/dev/null) || return 1
+    stat=$(TZ=UTC LC_ALL=C ps -o stat= -o lstart= -p "$1" 2>/dev/null) || return 1
+    read -r boot stat <<<"$stat" # the state, which may have flags behind it; the start
+    case $boot in '' | Z*) return 1 ;; esac
     OS_START=${stat//[!A-Za-z0-9]/}
-    [ -n "$OS_START" ]
   fi
 }
 
@@ -144,6 +147,13 @@ os_end_process() {
     left=$((left - 1))
     sleep 0.1
   done
+}
+
+# os_columns - sets OS_COLUMNS to the width of the terminal on stderr; 80 when it doesn't say.
+os_columns() {
+  OS_COLUMNS=$(stty size <&2 2>/dev/null) || OS_COLUMNS=''
+  OS_COLUMNS=${OS_COLUMNS##* }
+  case $OS_COLUMNS in '' | 0 | *[!0-9]*) OS_COLUMNS=80 ;; esac
 }
 
 # os_port_free PORT - 0 when nothing listens there on 127.0.0.1.

@@ -15,6 +15,7 @@ POD_PROVIDERS='local'
 # The loaded pod (see pod_load); empty while there is none.
 POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE='' POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER=''
 POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0
+_POD_WISH='' # the name of a pod that is being made
 
 # pod_provider NAME - 0, or EX_USAGE when there is no such provider.
 pod_provider() {
@@ -24,40 +25,55 @@ pod_provider() {
   esac
 }
 
-# pod_create PROVIDER SPEC - makes a pod as SPEC (JSON: name, gpu_type, gpu_count) says and loads it; its wish is on disk
+# pod_create PROVIDER SPEC - makes a pod as SPEC (JSON: gpu_type, gpu_count) says and loads it; its name is on disk
 # before the call, its id right after. EX_POD, EX_MISSING.
 pod_create() {
-  local name
-  pod_provider "$1" && "provider_$1_check" && core_tmpdir || return
+  local made=$CORE_TMP/made.json status=0
+  pod_provider "$1" && "provider_$1_check" || return
   os_utc_compact
   os_random_hex 4 || return
-  name=autopod-$OS_UTC-$OS_HEX
+  _POD_WISH=autopod-$OS_UTC-$OS_HEX _POD_WISH_PROVIDER=$1
   os_now
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$name" --arg provider "$1" --argjson at "$OS_NOW" \
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --arg provider "$1" --argjson at "$OS_NOW" \
     '.intents[$name] = {provider: $provider, at: $at}' || return
-  "provider_$1_create" "$(jq -c --arg name "$name" '.name = $name' <<<"$2")" >"$CORE_TMP/pod.json" || {
-    local status=$?
-    state_update "$AUTOPOD_HOME/pods.json" --arg name "$name" 'del(.intents[$name])' || :
-    return "$status"
-  }
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$name" --argjson at "$OS_NOW" \
-    --slurpfile pod "$CORE_TMP/pod.json" \
-    'del(.intents[$name]) | .pods[$pod[0].id] = {pod: $pod[0], since: $at}' || return
-  pod_load "$(<"$CORE_TMP/pod.json")"
-  POD_SINCE=$OS_NOW
+  "provider_$1_create" "$(jq -c --arg name "$_POD_WISH" '.name = $name' <<<"$2")" >"$made" || status=$?
+  if [ "$status" = 0 ]; then
+    pod_load "$made" || status=$?
+    state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$made" \
+      'del(.intents[$name]) | .pods[$pod[0].id] = {pod: $pod[0], since: $at}' || status=$?
+  else
+    state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" 'del(.intents[$name])' || :
+  fi
+  _POD_WISH=''
+  return "$status"
 }
 
-# pod_load POD - takes a pod's JSON into POD_ID, POD_NAME, POD_PROVIDER, POD_STATUS, POD_GPU, POD_RATE, POD_SSH_HOST,
-# POD_SSH_PORT, POD_SSH_USER, POD_SSH_KEY, POD_COMFY_PORT, POD_SINCE (epoch); EX_POD when it isn't a pod.
+# pod_settle - after an interrupted pod_create: loads the pod that the provider may have made all the same, known by its name.
+pod_settle() {
+  local wish=$_POD_WISH
+  [ -n "$wish" ] || return 0
+  _POD_WISH=''
+  core_quietly pod_find "$wish" "$_POD_WISH_PROVIDER" || :
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$wish" 'del(.intents[$name])'
+}
+
+# pod_load FILE - takes a pod's JSON into the POD_* variables; EX_POD when it isn't a pod.
 pod_load() {
-  local fields shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
-  # The unit separator keeps empty fields apart, which blanks in IFS would not.
-  fields=$(jq -r '[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
-    .cost_per_hr, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
-    (.created_at | fromdateiso8601? // 0)]
-    | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")' <<<"$1" 2>/dev/null) || fields=''
+  local fields
+  fields=$(jq -r "$_POD_FIELDS" "$1" 2>/dev/null) || fields=''
+  _pod_take "$fields"
+}
+
+# What the variables get from a pod's JSON. The unit separator keeps empty fields apart, which blanks in IFS would not.
+_POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
+  .cost_per_hr, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188), (.created_at | fromdateiso8601? // 0)]
+  | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
+
+# _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables (POD_SINCE is an epoch); EX_POD when it isn't one.
+_pod_take() {
+  local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
   IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_RATE POD_SSH_HOST POD_SSH_PORT \
-    POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE <<<"$fields"
+    POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE <<<"$1"
   [[ $POD_ID =~ $shape ]] || {
     POD_ID=''
     core_fail "$EX_POD" "the provider's answer is not a pod"
@@ -74,33 +90,43 @@ pod_list() {
 
 # pod_refresh - asks the provider for the loaded pod again.
 pod_refresh() {
-  core_tmpdir || return
-  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$(<"$CORE_TMP/pod.json")"
+  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
 # pod_find REF [PROVIDER] - loads the pod whose id or name begins with REF; with an empty REF the one that runs.
 # EX_USAGE with the list when several could be meant; EX_POD when there is none; then POD_ID is empty.
 pod_find() {
-  local found count
+  local line found=0 ids=''
   POD_ID=''
   core_tmpdir || return
   pod_list "${2:-}" >"$CORE_TMP/pods" || return
-  found=$(jq -c --arg ref "$1" 'select(if $ref == "" then .status == "running" or .status == "creating"
-    else (.id | startswith($ref)) or (.name | startswith($ref)) end)' "$CORE_TMP/pods")
-  [ -n "$found" ] || { # the caller without a REF knows what to do without a pod
-    [ -z "$1" ] || core_fail "$EX_POD" "there is no pod \"$1\"" "autopod-ls shows those there are"
-    return "$EX_POD"
-  }
-  count=$(($(wc -l <<<"$found")))
-  [ "$count" = 1 ] || core_fail "$EX_USAGE" "$count pods could be meant: $(jq -r '.id' <<<"$found" | paste -sd ' ' -)" \
-    "name one of them (--pod ID, or the argument POD)" || return
-  pod_load "$found"
+  while IFS= read -r line; do
+    found=$((found + 1))
+    ids="$ids ${line%%$'\x1f'*}"
+    [ "$found" -gt 1 ] || _pod_take "$line" || return
+  done < <(jq -r --arg ref "$1" "select(if \$ref == \"\" then .status == \"running\" or .status == \"creating\"
+    else (.id | startswith(\$ref)) or (.name | startswith(\$ref)) end) | $_POD_FIELDS" "$CORE_TMP/pods")
+  case $found in
+    1) ;;
+    0) # without a REF the caller knows what to do without a pod
+      [ -z "$1" ] || core_fail "$EX_POD" "there is no pod \"$1\"" "autopod-ls shows those there are" || return
+      return "$EX_POD"
+      ;;
+    *)
+      POD_ID=''
+      core_fail "$EX_USAGE" "$found pods could be meant:$ids" "name one of them (--pod ID, or the argument POD)"
+      ;;
+  esac
+}
+
+# pod_start - starts the loaded pod again after a stop; EX_POD.
+pod_start() {
+  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
 # pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be confirmed.
 pod_stop() {
-  core_tmpdir || return
-  "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$(<"$CORE_TMP/pod.json")" &&
+  "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json" &&
     [ "$POD_STATUS" = stopped ] || pod_left
 }
 

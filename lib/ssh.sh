@@ -35,11 +35,11 @@ ssh_run() {
 
 # ssh_tunnel POD_ID HOST PORT USER KEY LOCAL_PORT REMOTE_PORT LOG - starts a tunnel that outlives us; sets OS_PID.
 # It is open when LOG has the line $SSH_READY: ssh runs LocalCommand once login is done and the local port is bound
-# (and ends before it, when the port is taken), so an answer on that port can only come from this pod.
+# (and ends before it, when the port is taken), in the user's shell: which may be nologin, so we name one. So an answer on that port can only come from this pod.
 ssh_tunnel() {
   _ssh_options "$1" "$5"
   ui_debug ssh -N -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
-  os_spawn "$8" ssh -N -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
+  os_spawn "$8" env SHELL=/bin/sh ssh -N -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
     -o PermitLocalCommand=yes -o "LocalCommand=echo $SSH_READY" \
     -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
 }
@@ -65,11 +65,11 @@ ssh_reason() {
   SSH_REASON=other SSH_SAID=''
   while IFS= read -r line || [ -n "$line" ]; do
     case $line in
-      *'Permission denied'* | *'Too many authentication failures'*) SSH_REASON=denied ;;
+      *'Permission denied ('* | *'Too many authentication failures'*) SSH_REASON=denied ;;
       *'Host key verification failed'* | *'HOST IDENTIFICATION HAS CHANGED'*) SSH_REASON=hostkey ;;
       *'Address already in use'* | *'cannot listen to port'* | *'Could not request local forwarding'*) SSH_REASON=port ;;
       *'Connection refused'*) SSH_REASON=refused ;;
-      *'timed out'* | *'No route to host'*) SSH_REASON=timeout ;;
+      *'timed out'* | *'No route to host'* | *'Network is unreachable'*) SSH_REASON=timeout ;;
     esac
     [ -z "$line" ] || SSH_SAID=${line%$'\r'}
   done <"$1"

@@ -38,52 +38,72 @@ target_check_wishes() {
   pod_provider "$AUTOPOD_PROVIDER"
 }
 
-# target_open SPEC RECORD - opens the target, if it isn't; a pod that has to be made is made as SPEC (JSON) says, and RECORD
-# (a file) names it at once. EX_POD, EX_TUNNEL, EX_USAGE, EX_MISSING.
-target_open() {
-  [ -z "$TARGET_URL" ] || {
-    [ -z "$POD_ID" ] || _target_write "$2"
-    return 0
-  }
-  if [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ]; then
-    _target_url "${TARGET_WISH_URL:-http://127.0.0.1:$AUTOPOD_PORT}"
-    return
-  fi
-  _target_pod "$1" "$2" || return
-  ui_step Tunnel
-  target_reconnect && comfy_check "$TARGET_URL" || return
-  ui_done "127.0.0.1:$TARGET_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
+# target_wishes - prints what was asked for, as lines that target_take_wishes reads back when the run is resumed.
+target_wishes() {
+  local no_tunnel=$TARGET_WISH_NO_TUNNEL
+  printf 'wish_provider\t%s\n' "$AUTOPOD_PROVIDER"
+  [ -z "$TARGET_WISH_URL" ] || printf 'wish_url\t%s\n' "$TARGET_WISH_URL"
+  [ -z "$TARGET_WISH_POD" ] || printf 'wish_pod\t%s\n' "${TARGET_WISH_POD//[[:cntrl:]]/}"
+  [ -z "$no_tunnel" ] || printf 'wish_no_tunnel\t1\n'
 }
 
-# target_reconnect - makes sure that the target answers (again) at TARGET_URL; told by the functions below.
+# target_take_wishes FILE - what the run was asked for when it began, unless something else is asked for now.
+target_take_wishes() {
+  local tag text
+  [ -z "$TARGET_WISH_URL$TARGET_WISH_POD$TARGET_WISH_NO_TUNNEL" ] || return 0
+  while IFS=$'\t' read -r tag text; do
+    case $tag in
+      wish_provider) AUTOPOD_PROVIDER=$text ;;
+      wish_url) TARGET_WISH_URL=$text ;;
+      wish_pod) TARGET_WISH_POD=$text ;;
+      wish_no_tunnel) TARGET_WISH_NO_TUNNEL=$text ;;
+    esac
+  done <"$1"
+}
+
+# target_open JOB RECORD - opens the target, if it isn't; a pod that has to be made is made as pod_config of JOB (job.json) says,
+# and RECORD (a file) names it at once. EX_POD, EX_TUNNEL, EX_USAGE, EX_MISSING.
+target_open() {
+  if [ -z "$TARGET_URL" ]; then
+    if [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ]; then
+      _target_server "${TARGET_WISH_URL:-http://127.0.0.1:$AUTOPOD_PORT}"
+      return
+    fi
+    _target_pod "$1" "$2" || return
+    ui_step Tunnel
+    target_reconnect "$AUTOPOD_BOOT_TIMEOUT" || return
+    ui_done "127.0.0.1:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
+  elif [ -n "$POD_ID" ]; then
+    _target_record "$2"
+  fi
+}
+
+# target_reconnect SECONDS - makes sure that the target answers (again) at TARGET_URL; EX_TUNNEL, EX_POD.
 target_reconnect() {
   if [ -n "$POD_ID" ]; then
-    tunnel_ensure || return
+    tunnel_ensure "$1" || return
     [ -z "$TUNNEL_OPENED" ] || _TARGET_OWN_TUNNEL=1
-    TARGET_URL=$TUNNEL_URL TARGET_PORT=$TUNNEL_PORT
+    TARGET_URL=$TUNNEL_URL
   else
-    HTTP_TRIES=1 comfy_check "$TARGET_URL"
+    comfy_check "$TARGET_URL"
   fi
 }
 
-# _target_url URL - uses a ComfyUI that answers there already.
-_target_url() {
+# _target_server URL - uses a ComfyUI that answers there already.
+_target_server() {
   ui_step Server
   comfy_check "$1" || return
   TARGET_URL=$1
   ui_done "$1, ComfyUI $COMFY_VERSION"
 }
 
-# _target_pod SPEC RECORD - loads the pod that was asked for, else the one that runs, else makes one.
+# _target_pod JOB RECORD - loads the pod that was asked for, else the one that runs, else makes one.
 _target_pod() {
   local status=0
   ui_step Pod
   pod_find "$TARGET_WISH_POD" "$AUTOPOD_PROVIDER" || status=$?
-  if [ -z "$TARGET_WISH_POD" ] && [ "$status" = "$EX_POD" ] && [ -z "$POD_ID" ]; then
-    ui_progress "making one"
-    pod_create "$AUTOPOD_PROVIDER" "$1" || return
-    TARGET_MADE=1
-    CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
+  if [ "$status:$TARGET_WISH_POD" = "$EX_POD:" ]; then
+    _target_make "$1" || return
   elif [ "$status" != 0 ]; then
     return "$status"
   fi
@@ -94,44 +114,65 @@ _target_pod() {
       return
       ;;
   esac
-  _target_write "$2"
+  _target_record "$2"
   pod_price
   ui_done "$POD_ID, $POD_GPU, $POD_PRICE${TARGET_MADE:+, made for this run}"
 }
 
-# target_adopt POD_ID MADE - for a run that is resumed: its pod is used again (and ended afterwards, when that run had made
-# it); 1 when that pod is gone.
+# _target_make JOB - makes a pod, which is ours to end; EX_POD, EX_MISSING.
+_target_make() {
+  ui_progress "making one"
+  core_on_exit _target_settle
+  pod_create "$AUTOPOD_PROVIDER" "$(jq -c '.pod_config' "$1")" || return
+  TARGET_MADE=1
+  CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
+}
+
+# _target_settle - on the way out: a pod whose making was interrupted is ended.
+_target_settle() {
+  [ -z "$TARGET_MADE" ] || return 0
+  pod_settle
+  [ -z "$POD_ID" ] || pod_terminate || CORE_STATUS=$?
+}
+
+# target_adopt RECORD - for a run that is resumed: its pod is used again, and ended afterwards if that run had made it; 1 when
+# that pod is gone.
 target_adopt() {
-  pod_list "$AUTOPOD_PROVIDER" 2>/dev/null | LC_ALL=C grep -qF "\"id\":\"$1\"" || return 1
-  pod_find "$1" || return 1
+  local id made
+  read -r id made < <(jq -r '"\(.id) \(if .made_for_this_run then 1 else "" end)"' "$1")
+  core_quietly pod_find "$id" "$AUTOPOD_PROVIDER" || {
+    ui_note "Its pod $id is gone: the job starts anew."
+    TARGET_WISH_POD=''
+    return 1
+  }
+  TARGET_WISH_POD=$id TARGET_MADE=$made
   case $POD_STATUS in
     running | creating) ;;
-    *) "provider_${POD_PROVIDER}_start" "$POD_ID" >/dev/null || return 1 ;;
+    *) pod_start ;;
   esac
-  TARGET_WISH_POD=$POD_ID TARGET_MADE=$2
 }
 
-# _target_write FILE - writes down which pod the run is on and whether it was made for it.
-_target_write() {
+# _target_record FILE - writes down which pod the run is on and whether it was made for it.
+_target_record() {
   printf '{"id":"%s","provider":"%s","made_for_this_run":%s}\n' "$POD_ID" "$POD_PROVIDER" \
-    "$([ -n "$TARGET_MADE" ] && echo true || echo false)" | state_save "$1"
+    "$(if [ -n "$TARGET_MADE" ]; then echo true; else echo false; fi)" | state_save "$1"
 }
 
-# target_close VERIFIED - closes what this call opened. The pod that it made is terminated when VERIFIED is set (every output
-# is here), else stopped: what could not be downloaded is still on it. EX_POD_LEFT when that could not be confirmed.
+# target_close KEEP - closes what this call opened. The pod that it made is terminated; with KEEP it is only stopped: what could
+# not be downloaded is still on it. EX_POD_LEFT when that could not be confirmed.
 target_close() {
   [ -n "$POD_ID" ] || return 0
-  if [ -n "$TARGET_MADE" ] || [ -n "$_TARGET_OWN_TUNNEL" ]; then tunnel_close; fi
+  if [ -n "$TARGET_MADE$_TARGET_OWN_TUNNEL" ]; then tunnel_close; fi
   TARGET_URL='' _TARGET_OWN_TUNNEL=''
   [ -n "$TARGET_MADE" ] || return 0
   pod_cost
-  if [ -n "$1" ]; then
+  if [ -z "$1" ]; then
     pod_terminate || return
     budget_show "$BUDGET_COST"
     ui_note "Pod $POD_ID is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
   else
     pod_stop || return
-    ui_warn "pod $POD_ID is stopped, not terminated: outputs are still on it. comfy-run --resume fetches them; autopod-kill $POD_ID ends it"
+    ui_warn "pod $POD_ID is stopped, not terminated: outputs are still on it; comfy-run --resume fetches them, autopod-kill $POD_ID ends it"
   fi
-  TARGET_MADE='' CORE_LEFT=''
+  POD_ID='' TARGET_MADE='' CORE_LEFT=''
 }

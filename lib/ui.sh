@@ -15,19 +15,25 @@ _UI_STEP=''        # the step on the line at hand
 _UI_LIVE=''        # set while an unfinished line stands on the terminal
 _UI_SAID_AT=0      # when a plain line of progress was written last
 _UI_RED='' _UI_YELLOW='' _UI_GREEN='' _UI_DIM='' _UI_OFF=''
-_UI_OK='ok' _UI_BAD='!!' _UI_FULL='#' _UI_EMPTY='-'
+_UI_OK='ok' _UI_BAD='!!' _UI_FULL='#' _UI_EMPTY='-' _UI_UTF8='' # for a locale without more
+_UI_TERMINAL='' _UI_COLUMNS=80
+UI_TEXT=''
 
 # ui_init [LOG_FILE] - decides on colours and marks, opens the log; needs nothing else.
 ui_init() {
   CORE_TELL=ui_tell
-  _UI_TERMINAL=''
-  [ -t 2 ] && [ "${TERM:-dumb}" != dumb ] && _UI_TERMINAL=1
+  if [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then
+    _UI_TERMINAL=1
+    os_columns
+    _UI_COLUMNS=$OS_COLUMNS
+    core_on_exit _ui_clear
+  fi
   if [ -n "${CLICOLOR_FORCE:-}" ] && [ "$CLICOLOR_FORCE" != 0 ] ||
     { [ -z "${NO_COLOR:-}" ] && [ -n "$_UI_TERMINAL" ]; }; then
     _UI_RED=$'\033[31m' _UI_YELLOW=$'\033[33m' _UI_GREEN=$'\033[32m' _UI_DIM=$'\033[2m' _UI_OFF=$'\033[0m'
   fi
   case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in
-    *[Uu][Tt][Ff]*8*) _UI_OK='✓' _UI_BAD='✗' _UI_FULL='█' _UI_EMPTY='░' ;;
+    *[Uu][Tt][Ff]*8*) _UI_UTF8=1 _UI_OK='✓' _UI_BAD='✗' _UI_FULL='█' _UI_EMPTY='░' ;;
   esac
   [ $# -eq 0 ] || ui_log_open "$1"
 }
@@ -38,8 +44,7 @@ ui_log_open() {
   mkdir -p -- "${1%/*}" 2>/dev/null || return 0 # a disk that is full or read-only must not stop a job
   _UI_LOG=$1
   [ -e "$_UI_LOG" ] || return 0
-  size=$(os_size "$_UI_LOG")
-  [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$_UI_LOG" "$_UI_LOG.1"
+  size=$(os_size "$_UI_LOG") && [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$_UI_LOG" "$_UI_LOG.1" 2>/dev/null || :
 }
 
 # ui_log LEVEL TEXT - a line in the log file only.
@@ -50,10 +55,12 @@ ui_log() {
   { printf '%s %-7s %s[%s] %s\n' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT" >>"$_UI_LOG"; } 2>/dev/null || :
 }
 
-# ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets masked.
+# ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets masked; our own arrows and
+# crosses become ASCII where the locale has no more.
 ui_clean() {
   local secret
   UI_TEXT=${1//[[:cntrl:]]/ }
+  [ -n "$_UI_UTF8" ] || UI_TEXT=${UI_TEXT//→/->} UI_TEXT=${UI_TEXT//×/x}
   for secret in ${UI_SECRETS[@]+"${UI_SECRETS[@]}"}; do
     [ -z "$secret" ] || UI_TEXT=${UI_TEXT//"$secret"/****}
   done
@@ -89,10 +96,15 @@ ui_debug() {
   }
 }
 
-# _ui_line TEXT - a line of its own, above the live one if there is one.
-_ui_line() {
+# _ui_clear - wipes the live line.
+_ui_clear() {
   [ -z "$_UI_LIVE" ] || printf '\r\033[K' >&2
   _UI_LIVE=''
+}
+
+# _ui_line TEXT - a line of its own, in place of the live one if there is one.
+_ui_line() {
+  _ui_clear
   printf '%s\n' "$1" >&2
 }
 
@@ -118,7 +130,7 @@ ui_progress() {
     }
     printf -v line '  %-9s %s%s' "$_UI_STEP" "$bar" "$UI_TEXT"
     _UI_LIVE=1
-    printf '\r%s\033[K' "${line:0:$((${COLUMNS:-80} - 1))}" >&2
+    printf '\r%s\033[K' "${line:0:$((_UI_COLUMNS - 1))}" >&2
     return 0
   fi
   os_now

@@ -10,9 +10,9 @@ _AUTOPOD_WATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/target.sh"
 
-WATCH_POLL_FIRST=200   # milliseconds between the first polls
-WATCH_POLL_LAST=2000   # and between the later ones
-WATCH_LOST_SECONDS=600 # how long a link may be gone before the run gives up (the job goes on on the server)
+WATCH_POLL_FIRST=200       # milliseconds between the first polls
+WATCH_POLL_LAST=2000       # and between the later ones
+WATCH_RECONNECT_SECONDS=20 # for one try to bring a lost link back
 
 # watch_prompt PROMPT_ID DEADLINE HISTORY_FILE - returns when the prompt has ended, its history entry in HISTORY_FILE;
 # EX_TIME at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when the link stays away, EX_WORKFLOW when the server lost it.
@@ -47,34 +47,43 @@ watch_prompt() {
 
 # _watch_say BEGAN - how far the prompt is.
 _watch_say() {
-  local state="$COMFY_STATE $COMFY_POSITION" text=running say=ui_progress
+  local state="$COMFY_STATE $COMFY_POSITION" text say=ui_progress
+  case $COMFY_STATE in
+    running) text=running ;;
+    pending) text="waiting at position $COMFY_POSITION of the server's queue" ;;
+    *) return 0 ;;
+  esac
   os_now
   ui_duration $((OS_NOW - $1))
-  [ "$COMFY_STATE" != pending ] || text="waiting at position $COMFY_POSITION of the server's queue"
   [ "$state" = "$_WATCH_SAID" ] || say=ui_change
   _WATCH_SAID=$state
   "$say" "$text, $UI_TIME"
 }
 
-# _watch_reconnect DEADLINE - the server doesn't answer: brings the link back, or waits for it; EX_TUNNEL, EX_POD.
+# _watch_reconnect DEADLINE - the server doesn't answer: brings the link back, or waits for it until DEADLINE; EX_TUNNEL, EX_POD.
 _watch_reconnect() {
   local limit pause=1
   os_now
-  limit=$((OS_NOW + WATCH_LOST_SECONDS))
+  limit=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
   ui_warn "the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS}); the job goes on there, reconnecting"
-  until target_reconnect; do
-    [ "$CORE_ERROR_CODE" != "$EX_POD" ] || return "$EX_POD" # the pod itself has gone: told already
+  until core_quietly target_reconnect "$WATCH_RECONNECT_SECONDS"; do
+    case $CORE_ERROR_CODE in "$EX_TUNNEL" | 0) ;; *)
+      core_fail "$CORE_ERROR_CODE" "$CORE_ERROR" "$CORE_HINT" # not the link: the pod itself has gone
+      return
+      ;;
+    esac
     os_now
     [ "$OS_NOW" -lt "$1" ] || return 0 # the caller sees that the time is up
     [ "$OS_NOW" -lt "$limit" ] || {
-      core_fail "$EX_TUNNEL" "ComfyUI could not be reached again for $((WATCH_LOST_SECONDS / 60)) minutes" \
+      core_fail "$EX_TUNNEL" "ComfyUI could not be reached again within $AUTOPOD_RECONNECT_TIMEOUT s: $CORE_ERROR" \
         "the job may have gone on: comfy-run --resume picks it up"
       return
     }
     core_sleep "$pause"
     [ "$pause" -ge 15 ] || pause=$((pause * 2))
   done
-  ui_note "the link is back"
+  core_forget_error
+  ui_note "The link is back."
 }
 
 # _watch_vanished - tells that the prompt is neither in the queue nor in the history; EX_WORKFLOW.

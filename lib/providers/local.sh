@@ -180,7 +180,7 @@ _local_comfyui() {
   local program extra
   _local_python && os_random_port || core_fail "$EX_POD" "no free port for ComfyUI" || return
   if [ -n "${AUTOPOD_LOCAL_COMFYUI:-}" ]; then
-    program=$(cd -- "$AUTOPOD_LOCAL_COMFYUI" && pwd)/main.py
+    program=$(cd -- "$AUTOPOD_LOCAL_COMFYUI" >/dev/null && pwd)/main.py
   else
     program=$1/comfyui_sim.py
     helper_asset helpers/comfyui_sim.py >"$program" || return
