@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# batch.sh - many jobs: all are checked before anything is contacted, then they run one after another on the same pod; a failed
-# one does not stop the others.
+# batch.sh - many jobs: all are checked before anything is contacted, then they run one after
+# another on the same pod; a failed one does not stop the others.
 
 [ -z "${_AUTOPOD_BATCH_SH:-}" ] || return 0 # @guard
 _AUTOPOD_BATCH_SH=1                         # @guard
@@ -16,9 +16,10 @@ BATCH_RUNS=()       # the runs' directories, in order
 BATCH_IDS=()        # their job ids
 BATCH_CODES=()      # their exit codes, as far as they are known
 _BATCH_CURRENT=''   # set while a job runs
-_BATCH_UNFETCHED='' # set when outputs were left on the pod
+_BATCH_UNFETCHED='' # a run that has left outputs on the pod
 
-# batch_load FILE... - checks every job and lays it down as a run; EX_USAGE when one is wrong, after all were looked at.
+# batch_load FILE... - checks every job and lays it down as a run; EX_USAGE when one is wrong, after
+# all were looked at.
 batch_load() {
   local file status=0
   for file in "$@"; do
@@ -42,13 +43,15 @@ _batch_new_id() {
   for id in ${BATCH_IDS[@]+"${BATCH_IDS[@]}"}; do
     [ "$id" != "$1" ] || {
       rm -rf -- "$JOB_RUN"
-      core_fail "$EX_USAGE" "$2: job_id \"$1\" stands in another job of this call too" "give each job an id of its own"
+      core_fail "$EX_USAGE" "$2: job_id \"$1\" stands in another job of this call too" \
+        "give each job an id of its own"
       return
     }
   done
 }
 
-# batch_plan FILE... - prints what would be done (--dry-run); nothing is made, contacted or uploaded; EX_USAGE.
+# batch_plan FILE... - prints what would be done (--dry-run); nothing is made, contacted or
+# uploaded; EX_USAGE.
 batch_plan() {
   local file status=0
   for file in "$@"; do
@@ -62,7 +65,8 @@ batch_plan() {
   return "$status"
 }
 
-# _batch_show_plan FILE - prints the plan of the job that was just checked; with -v the workflow too.
+# _batch_show_plan FILE - prints the plan of the job that was just checked; with -v the workflow
+# too.
 _batch_show_plan() {
   local tag a b c d
   printf 'Job        %s (%s)\n' "$JOB_ID" "$1"
@@ -84,7 +88,8 @@ _batch_show_plan() {
   done <"$JOB_PLAN"
 }
 
-# _batch_plan_pod JOB - prints which pod the job would run on, by what is known without asking anybody.
+# _batch_plan_pod JOB - prints which pod the job would run on, by what is known without asking
+# anybody.
 _batch_plan_pod() {
   if [ -n "$TARGET_WISH_URL" ]; then
     printf 'ComfyUI at %s' "$TARGET_WISH_URL"
@@ -105,8 +110,10 @@ batch_resume() {
   [ ! -f "$1/plan" ] || found=("$1")
   run=${found[0]%/}
   [ "${#found[@]}" = 1 ] ||
-    core_fail "$EX_USAGE" "${#found[@]} runs could be meant: ${found[*]##*/}" "name one of them" || return
-  [ -f "$run/plan" ] || core_fail "$EX_USAGE" "there is no run \"$1\"" "they are in $AUTOPOD_HOME/runs" || return
+    core_fail "$EX_USAGE" "${#found[@]} runs could be meant: ${found[*]##*/}" \
+      "name one of them" || return
+  [ -f "$run/plan" ] || core_fail "$EX_USAGE" "there is no run \"$1\"" \
+    "they are in $AUTOPOD_HOME/runs" || return
   _batch_reopen "$run" || return
   BATCH_RUNS=("$run")
   BATCH_IDS=("${run##*/}")
@@ -114,7 +121,8 @@ batch_resume() {
   [ ! -f "$run/pod.json" ] || [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ] || target_adopt "$run/pod.json" || :
 }
 
-# _batch_reopen RUN - undoes what stands in the way of running it again, by how it ended; EX_USAGE when it is done.
+# _batch_reopen RUN - undoes what stands in the way of running it again, by how it ended; EX_USAGE
+# when it is done.
 _batch_reopen() {
   [ -f "$1/result.json" ] || return 0 # killed in the middle: every step that has a file is done
   case $(jq -r '.exit_code' "$1/result.json") in
@@ -140,16 +148,17 @@ batch_run() {
     _BATCH_CURRENT=''
     BATCH_CODES[i]=$status
     [ "$first" != 0 ] || first=$status
-    ! job_left_outputs || _BATCH_UNFETCHED=1
+    ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
   done
   return "$first"
 }
 
-# batch_end - on every way out: a job that runs is cancelled, the target closed. A pod that may be left raises the exit code.
+# batch_end - on every way out: a job that runs is cancelled, the target closed. A pod that may be
+# left raises the exit code.
 batch_end() {
   if [ -n "$_BATCH_CURRENT" ]; then
     _BATCH_CURRENT=''
-    ! job_left_outputs || _BATCH_UNFETCHED=1
+    ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
     ui_failed "interrupted"
     job_cancel || :
     core_fail "$EX_FAIL" "interrupted; comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
@@ -166,8 +175,8 @@ batch_report() {
     return
   fi
   for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
-    ui_note "$(jq -r '[.status, .job_id, "\(.seconds.total) s", "$\(.cost_usd)", "\(.outputs | length) files", .error // ""] | join("  ")' \
-      "${BATCH_RUNS[i]}/result.json")"
+    ui_note "$(jq -r '[.status, .job_id, "\(.seconds.total) s", "$\(.cost_usd)",
+      "\(.outputs | length) files", .error // ""] | join("  ")' "${BATCH_RUNS[i]}/result.json")"
   done
 }
 

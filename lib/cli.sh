@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# cli.sh - what all commands do alike: options, --help from the header comment, -C, settings, the log.
+# cli.sh - what all commands do alike: options, --help from the header comment, -C, settings, the
+# log.
 
 [ -z "${_AUTOPOD_CLI_SH:-}" ] || return 0 # @guard
 _AUTOPOD_CLI_SH=1                         # @guard
@@ -10,9 +11,10 @@ _AUTOPOD_CLI_SH=1                         # @guard
 
 _CLI_DIRECTORY=''
 
-# cli_start ON_OPTION ON_ARGUMENT ARG... - the common beginning of a command: reads the options, enters -C DIR, loads the settings,
-# opens the log. ON_OPTION gets each option that isn't a common one and returns 1 for an unknown one; it takes
-# the option's value with cli_value. ON_ARGUMENT gets each plain argument.
+# cli_start ON_OPTION ON_ARGUMENT ARG... - the common beginning of a command: reads the options,
+# enters -C DIR, loads the settings, opens the log. ON_OPTION gets each option that isn't a common
+# one and returns 1 for an unknown one; it takes the option's value with cli_value. ON_ARGUMENT gets
+# each plain argument.
 cli_start() {
   ui_init
   _cli_parse "$@"
@@ -24,7 +26,8 @@ cli_start() {
   ui_log info "started in $PWD"
 }
 
-# _cli_parse ON_OPTION ON_ARGUMENT ARG... - one pass over the words; `--name=value` is `--name value`.
+# _cli_parse ON_OPTION ON_ARGUMENT ARG... - one pass over the words; `--name=value` is `--name
+# value`.
 _cli_parse() {
   local on_option=$1 on_argument=$2 option attached
   shift 2
@@ -48,9 +51,11 @@ _cli_parse() {
   done
 }
 
-# cli_value - in ON_OPTION: takes the option's value, CLI_VALUE; ends the program with EX_USAGE when there is none.
+# cli_value - in ON_OPTION: takes the option's value, CLI_VALUE; ends the program with EX_USAGE when
+# there is none.
 cli_value() {
-  [ -n "$_CLI_HAS_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" "$AUTOPOD_PROG --help shows which"
+  [ -n "$_CLI_HAS_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" \
+    "$AUTOPOD_PROG --help shows which"
   _CLI_TOOK=1
 }
 
@@ -72,9 +77,10 @@ cli_help() {
   if [ -n "$AUTOPOD_SELF" ]; then
     sed -n -e '1,2d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "$AUTOPOD_SELF"
   else
-    printf '%s %s: this copy was piped into bash; save it to a file to read its help\n' "$AUTOPOD_PROG" "$AUTOPOD_VERSION"
+    printf '%s was piped into bash: save it to a file to read its help\n' "$AUTOPOD_PROG"
   fi
 }
 
 # cli_no_argument ARGUMENT - ON_ARGUMENT of commands that take none.
-cli_no_argument() { core_die "$EX_USAGE" "unexpected argument: $1" "$AUTOPOD_PROG --help shows the usage"; }
+cli_no_argument() { core_die "$EX_USAGE" "unexpected argument: $1" \
+  "$AUTOPOD_PROG --help shows the usage"; }

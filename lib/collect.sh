@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# collect.sh - brings a prompt's outputs home: downloads, verifies, and gives them their names. Nothing local is overwritten
-# unless that was asked for.
+# collect.sh - brings a prompt's outputs home: downloads, verifies, and gives them their names.
+# Nothing local is overwritten unless that was asked for.
 
 [ -z "${_AUTOPOD_COLLECT_SH:-}" ] || return 0 # @guard
 _AUTOPOD_COLLECT_SH=1                         # @guard
@@ -13,9 +13,10 @@ _AUTOPOD_COLLECT_SH=1                         # @guard
 
 COLLECT_OVERWRITE='' # --overwrite
 
-# collect_outputs PLAN JOURNAL - fetches each `file` and `text` line of PLAN (see helpers/history.py). JOURNAL takes a line for each
-# that is home (WHICH NODE KIND SERVER_NAME BYTES SHA256 PATH): what stands there is not fetched again. When one
-# fails, the others are still fetched; EX_DOWNLOAD then.
+# collect_outputs PLAN JOURNAL - fetches each `file` and `text` line of PLAN (see
+# helpers/history.py). JOURNAL takes a line for each that is home (WHICH NODE KIND SERVER_NAME BYTES
+# SHA256 PATH): what stands there is not fetched again. When one fails, the others are still
+# fetched; EX_DOWNLOAD then.
 collect_outputs() {
   local tag a b c d e f count=0 total status=0
   total=$(LC_ALL=C grep -cE $'^(file|text)\t' "$1") || :
@@ -52,12 +53,14 @@ _collect_known() {
   return 1
 }
 
-# _collect_file KIND NODE CACHED QUERY NAME TARGET JOURNAL - one file: download, verify, name; EX_DOWNLOAD.
+# _collect_file KIND NODE CACHED QUERY NAME TARGET JOURNAL - one file: download, verify, name;
+# EX_DOWNLOAD.
 _collect_file() {
   local part=$6.$$.part bytes
   _collect_room "$6" || return
   HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$4" "$part" ||
-    _collect_failed "$part" "the download of $5 broke off: $HTTP_ERROR" "the same command with --resume tries again" || return
+    _collect_failed "$part" "the download of $5 broke off: $HTTP_ERROR" \
+      "the same command with --resume tries again" || return
   [ "$HTTP_STATUS" != 404 ] || {
     _collect_gone "$part" "$3" "$5"
     return
@@ -69,9 +72,11 @@ _collect_file() {
   esac
   bytes=$(os_size "$part")
   [ "$bytes" = "${HTTP_LENGTH:-$bytes}" ] ||
-    _collect_failed "$part" "$5 arrived with $bytes of $HTTP_LENGTH bytes" "the same command with --resume tries again" || return
+    _collect_failed "$part" "$5 arrived with $bytes of $HTTP_LENGTH bytes" \
+      "the same command with --resume tries again" || return
   collect_readable "$part" "${5##*.}" ||
-    _collect_failed "$part" "$5 is damaged: $COLLECT_WHY" "look at the server's log; a new seed makes it run again" || return
+    _collect_failed "$part" "$5 is damaged: $COLLECT_WHY" \
+      "look at the server's log; a new seed makes it run again" || return
   _collect_name "$part" "$6" "$4"$'\t'"$2"$'\t'"$1"$'\t'"$5" "$bytes" "$7"
 }
 
@@ -86,7 +91,8 @@ _collect_text() {
 
 # _collect_room TARGET - makes the directory that TARGET goes into; EX_DOWNLOAD.
 _collect_room() {
-  mkdir -p -- "${1%/*}" 2>/dev/null || core_fail "$EX_DOWNLOAD" "can't make the directory ${1%/*}" "choose another output path"
+  mkdir -p -- "${1%/*}" 2>/dev/null || core_fail "$EX_DOWNLOAD" "can't make the directory ${1%/*}" \
+    "choose another output path"
 }
 
 # _collect_progress PERCENT - how far the file at hand is.
@@ -98,7 +104,8 @@ _collect_failed() {
   core_fail "$EX_DOWNLOAD" "$2" "$3"
 }
 
-# _collect_gone PART CACHED NAME - a file that the history names, but the server no longer has; EX_DOWNLOAD.
+# _collect_gone PART CACHED NAME - a file that the history names, but the server no longer has;
+# EX_DOWNLOAD.
 _collect_gone() {
   if [ "$2" = cached ]; then
     _collect_failed "$1" "the server has deleted $3: ComfyUI took this result from its cache and wrote no new file" \
@@ -108,7 +115,8 @@ _collect_gone() {
   fi
 }
 
-# _collect_name PART TARGET WHAT BYTES JOURNAL - gives a verified file its name, and writes it down; EX_DOWNLOAD.
+# _collect_name PART TARGET WHAT BYTES JOURNAL - gives a verified file its name, and writes it down;
+# EX_DOWNLOAD.
 _collect_name() {
   local sum target=$2
   sum=$(os_sha256 "$1") || return "$EX_DOWNLOAD"
@@ -121,12 +129,14 @@ _collect_name() {
       target=$COLLECT_NAME
     done
   fi
-  [ ! -e "$1" ] || _collect_failed "$1" "can't write $target" "is the disk full, or the directory read-only?" || return
+  [ ! -e "$1" ] || _collect_failed "$1" "can't write $target" \
+    "is the disk full, or the directory read-only?" || return
   [ "$target" = "$2" ] || ui_warn "$2 exists: kept, the new one is $target"
   printf '%s\t%s\t%s\t%s\n' "$3" "$4" "$sum" "$target" >>"$5"
 }
 
-# collect_other_name WANTED - sets COLLECT_NAME to WANTED with a UTC stamp before the extension, and a number when that exists too.
+# collect_other_name WANTED - sets COLLECT_NAME to WANTED with a UTC stamp before the extension, and
+# a number when that exists too.
 collect_other_name() {
   local stem=$1 extension='' number=1
   case ${1##*/} in ?*.*) stem=${1%.*} extension=.${1##*.} ;; esac
@@ -138,7 +148,8 @@ collect_other_name() {
   done
 }
 
-# collect_readable FILE EXTENSION - 0 when the file begins as its kind does; else 1, and COLLECT_WHY says what is wrong.
+# collect_readable FILE EXTENSION - 0 when the file begins as its kind does; else 1, and COLLECT_WHY
+# says what is wrong.
 collect_readable() {
   local hex
   COLLECT_WHY='it can not be read'
@@ -157,8 +168,9 @@ collect_readable() {
     glb:676c5446* | exr:762f3101* | pdf:25504446* | zip:504b0304* | npy:934e554d5059* | json:[57]b*) ;;
     json:efbbbf* | json:20* | json:0a* | json:0d* | json:09* | json:22* | json:3[0-9]* | json:2d* | json:[67][46e]*) ;;
     safetensors:????????????00007b* | latent:????????????00007b*) ;; # eight bytes of length, then the JSON
-    png:* | jpg:* | jpeg:* | gif:* | bmp:* | webp:* | wav:* | avi:* | mp4:* | mov:* | m4a:* | m4v:* | webm:* | mkv:* | flac:* | ogg:* | \
-      opus:* | mp3:* | tif:* | tiff:* | glb:* | exr:* | pdf:* | zip:* | npy:* | json:* | safetensors:* | latent:*)
+    png:* | jpg:* | jpeg:* | gif:* | bmp:* | webp:* | wav:* | avi:* | mp4:* | mov:* | m4a:* | \
+      m4v:* | webm:* | mkv:* | flac:* | ogg:* | opus:* | mp3:* | tif:* | tiff:* | glb:* | \
+      exr:* | pdf:* | zip:* | npy:* | json:* | safetensors:* | latent:*)
       COLLECT_WHY="it does not begin as a .$2 file does"
       return 1
       ;;

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# comfy.sh - ComfyUI's routes: what we ask a server, and what its answers mean. URL is its base, as http://127.0.0.1:8188.
+# comfy.sh - ComfyUI's routes: what we ask a server, and what its answers mean. URL is its base, as
+# http://127.0.0.1:8188.
 
 [ -z "${_AUTOPOD_COMFY_SH:-}" ] || return 0 # @guard
 _AUTOPOD_COMFY_SH=1                         # @guard
@@ -13,7 +14,8 @@ _AUTOPOD_COMFY_SH=1                         # @guard
 COMFY_VERSION='' COMFY_PARTIAL=''
 COMFY_CANCEL_SECONDS=15 # how long a cancelled prompt may take: ComfyUI looks between nodes and at progress calls
 
-# comfy_answers URL - 0 when a ComfyUI answers there; then COMFY_VERSION is set. Asks once and says nothing.
+# comfy_answers URL - 0 when a ComfyUI answers there; then COMFY_VERSION is set. Asks once and says
+# nothing.
 comfy_answers() {
   local said shape='"comfyui_version": *"([0-9A-Za-z.+-]+)"'
   COMFY_VERSION=''
@@ -28,13 +30,16 @@ comfy_answers() {
 comfy_check() {
   ! comfy_answers "$1" || return 0
   if [ "$HTTP_CURL" != 0 ]; then
-    core_fail "$EX_TUNNEL" "no ComfyUI at $1: $HTTP_ERROR" "is it running, and is the address right?"
+    core_fail "$EX_TUNNEL" "no ComfyUI at $1: $HTTP_ERROR" \
+      "is it running, and is the address right?"
   else
-    core_fail "$EX_TUNNEL" "what answers at $1 is not a ComfyUI (HTTP $HTTP_STATUS)" "is the address right?"
+    core_fail "$EX_TUNNEL" "what answers at $1 is not a ComfyUI (HTTP $HTTP_STATUS)" \
+      "is the address right?"
   fi
 }
 
-# comfy_upload_limit URL - sets COMFY_LIMIT to the largest request body in bytes; empty when the server does not say.
+# comfy_upload_limit URL - sets COMFY_LIMIT to the largest request body in bytes; empty when the
+# server does not say.
 comfy_upload_limit() {
   local shape='"max_upload_size": *([0-9]{1,18})' # 314572800.0 with --max-upload-size
   COMFY_LIMIT=''
@@ -42,20 +47,22 @@ comfy_upload_limit() {
   [[ $(<"$CORE_TMP/features") =~ $shape ]] && COMFY_LIMIT=${BASH_REMATCH[1]} || :
 }
 
-# comfy_has URL NAME BYTES - 0 when the server has our content-named input NAME (subfolder/name) in full.
+# comfy_has URL NAME BYTES - 0 when the server has our content-named input NAME (subfolder/name) in
+# full.
 comfy_has() {
   http_head "$1/view?type=input&subfolder=${2%/*}&filename=${2##*/}" &&
     [ "$HTTP_STATUS" = 200 ] && [ "$HTTP_LENGTH" = "$3" ]
 }
 
-# comfy_upload URL FILE NAME BYTES - uploads FILE as NAME (subfolder/name), unless the server has it; sets COMFY_NAME to the name
-# that the server gave it, which is the one to use; EX_UPLOAD.
+# comfy_upload URL FILE NAME BYTES - uploads FILE as NAME (subfolder/name), unless the server has
+# it; sets COMFY_NAME to the name that the server gave it, which is the one to use; EX_UPLOAD.
 comfy_upload() {
   local answer=$CORE_TMP/upload.json
   COMFY_NAME=$3
   ! comfy_has "$1" "$3" "$4" || return 0
   http_upload "$1/upload/image" "$2" "${3##*/}" "${3%/*}" "$answer" ||
-    core_fail "$EX_UPLOAD" "the upload of $2 broke off: $HTTP_ERROR" "run the same command again" || return
+    core_fail "$EX_UPLOAD" "the upload of $2 broke off: $HTTP_ERROR" \
+      "run the same command again" || return
   case $HTTP_STATUS in
     200) ;;
     413)
@@ -64,18 +71,21 @@ comfy_upload() {
       return
       ;;
     *)
-      core_fail "$EX_UPLOAD" "the server refuses $2 (HTTP $HTTP_STATUS)" "its log says why; is its disk full?"
+      core_fail "$EX_UPLOAD" "the server refuses $2 (HTTP $HTTP_STATUS)" \
+        "its log says why; is its disk full?"
       return
       ;;
   esac
   COMFY_NAME=$(jq -r 'select(.type == "input") | if .subfolder == "" then .name else "\(.subfolder)/\(.name)" end
     | strings | select(test("[\u0000-\u001f]") | not)' "$answer" 2>/dev/null) || COMFY_NAME=''
-  [ -n "$COMFY_NAME" ] || core_fail "$EX_UPLOAD" "the server's answer to the upload of $2 makes no sense" "is it a ComfyUI?"
+  [ -n "$COMFY_NAME" ] || core_fail "$EX_UPLOAD" "the server's answer to the upload of $2 makes no sense" \
+    "is it a ComfyUI?"
 }
 
-# comfy_submit URL BODY_FILE ANSWER_FILE PROMPT_ID - posts a prompt once; 0 when it was taken (COMFY_PARTIAL is set when outputs of
-# it were dropped: 200 with node_errors); 1 when nobody knows (the link broke, or a 5xx, after which a prompt may
-# still be queued: seen on 0.3.64); EX_REFUSED when it was refused, the answer in ANSWER_FILE. COMFY_SAID says what came.
+# comfy_submit URL BODY_FILE ANSWER_FILE PROMPT_ID - posts a prompt once; 0 when it was taken
+# (COMFY_PARTIAL is set when outputs of it were dropped: 200 with node_errors); 1 when nobody knows
+# (the link broke, or a 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED
+# when it was refused, the answer in ANSWER_FILE. COMFY_SAID says what came.
 comfy_submit() {
   local id
   COMFY_PARTIAL=''
@@ -89,19 +99,23 @@ comfy_submit() {
     4??) return "$EX_REFUSED" ;;
     *) return 1 ;;
   esac
-  IFS=$'\t' read -r id COMFY_PARTIAL < <(jq -r '"\(.prompt_id)\t\(if (.node_errors // {}) == {} then "" else 1 end)"' "$3" 2>/dev/null) || id=''
+  IFS=$'\t' read -r id COMFY_PARTIAL < <(jq -r '
+    "\(.prompt_id)\t\(if (.node_errors // {}) == {} then "" else 1 end)"' "$3" 2>/dev/null) || id=''
   [ "$id" = "$4" ] || {
     COMFY_SAID="it answered with the prompt id \"$id\" instead of ours"
     return 1
   }
 }
 
-# comfy_rejection URL WORKFLOW ANSWER_FILE - tells, a line a problem, why the server refused the workflow; returns EX_REFUSED.
+# comfy_rejection URL WORKFLOW ANSWER_FILE - tells, a line a problem, why the server refused the
+# workflow; returns EX_REFUSED.
 comfy_rejection() {
   local tag text class first='' hint='' info=$CORE_TMP/object_info out=$CORE_TMP/rejection
   helper_run rejection --workflow "$2" <"$3" >"$out" ||
-    core_fail "$EX_REFUSED" "the server refused the workflow (HTTP $HTTP_STATUS)" "its log says why" || return
-  # The server cuts long lists of allowed values: it is asked for those classes, so that the nearest can be named.
+    core_fail "$EX_REFUSED" "the server refused the workflow (HTTP $HTTP_STATUS)" \
+      "its log says why" || return
+  # The server cuts long lists of allowed values: it is asked for those classes, so that the nearest
+  # can be named.
   if LC_ALL=C grep -q $'^class\t' "$out"; then
     while IFS=$'\t' read -r tag class; do
       [ "$tag" != class ] || ! http_get "$1/object_info/$class" "$CORE_TMP/class" || [ "$HTTP_STATUS" != 200 ] ||
@@ -121,9 +135,10 @@ comfy_rejection() {
   core_fail "$EX_REFUSED" "${first:-the server refused the workflow (HTTP $HTTP_STATUS)}" "$hint"
 }
 
-# comfy_where URL PROMPT_ID HISTORY_FILE - sets COMFY_STATE to running, pending, done (its history entry is in HISTORY_FILE) or
-# unknown, and COMFY_POSITION for a pending one; 1 when the server doesn't answer. The queue is asked first: a prompt goes
-# from it into the history in one step, so in this order it can't be missed.
+# comfy_where URL PROMPT_ID HISTORY_FILE - sets COMFY_STATE to running, pending, done (its history
+# entry is in HISTORY_FILE) or unknown, and COMFY_POSITION for a pending one; 1 when the server
+# doesn't answer. The queue is asked first: a prompt goes from it into the history in one step, so
+# in this order it can't be missed.
 comfy_where() {
   local queue=$CORE_TMP/queue
   http_get_two "$1/queue" "$queue" "$1/history/$2" "$3" && [ "$HTTP_STATUS" = 200 ] || return 1
@@ -139,8 +154,9 @@ comfy_where() {
   fi
 }
 
-# comfy_cancel URL PROMPT_ID - takes the prompt from the queue, or interrupts it if it runs, and waits for that; 1 when that
-# could not be confirmed. (Interrupt is sent only while ours runs: old servers ignore the id and interrupt whatever runs.)
+# comfy_cancel URL PROMPT_ID - takes the prompt from the queue, or interrupts it if it runs, and
+# waits for that; 1 when that could not be confirmed. (Interrupt is sent only while ours runs: old
+# servers ignore the id and interrupt whatever runs.)
 comfy_cancel() {
   local history=$CORE_TMP/cancelled deadline
   core_tmpdir || return

@@ -9,8 +9,8 @@ _AUTOPOD_CONFIG_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/helper.sh"
 
-# Every setting, once: NAME=default. In config.json the same name in lower case without AUTOPOD_ (provider,
-# local_rate). A test holds this list against .env.example, which says what each is for.
+# Every setting, once: NAME=default. In config.json the same name in lower case without AUTOPOD_
+# (provider, local_rate). A test holds this list against .env.example, which says what each is for.
 _CONFIG_SETTINGS='AUTOPOD_PROVIDER=local
 AUTOPOD_PORT=8188
 AUTOPOD_OUTPUT_DIR=outputs
@@ -24,7 +24,8 @@ AUTOPOD_LOCAL_PYTHON=
 AUTOPOD_LOCAL_RATE=0'
 _CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
 
-# config_load - makes every setting a variable, by precedence; call it once, then let flags overwrite; EX_USAGE or EX_MISSING.
+# config_load - makes every setting a variable, by precedence; call it once, then let flags
+# overwrite; EX_USAGE or EX_MISSING.
 config_load() {
   local name value
   : "${HOME:=/}" # cron and containers may leave it out
@@ -33,7 +34,8 @@ config_load() {
   case $AUTOPOD_HOME in /*) ;; *) AUTOPOD_HOME=$PWD/$AUTOPOD_HOME ;; esac
   (umask 077 && mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
     "$AUTOPOD_HOME/known_hosts.d") 2>/dev/null ||
-    core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" "set AUTOPOD_HOME to a directory of yours" || return
+    core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" \
+      "set AUTOPOD_HOME to a directory of yours" || return
   [ ! -f "$AUTOPOD_HOME/config.json" ] || _config_json "$AUTOPOD_HOME/config.json" || return
   while IFS='=' read -r name value; do
     _config_default "$name" "$value"
@@ -57,10 +59,12 @@ config_number() {
 # config_price NAME - EX_USAGE when the setting is not an amount of dollars.
 config_price() {
   local shape='^[0-9]{1,6}(\.[0-9]{1,6})?$'
-  [[ ${!1} =~ $shape ]] || core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be dollars per hour, like 0.44"
+  [[ ${!1} =~ $shape ]] ||
+    core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be dollars per hour, like 0.44"
 }
 
-# _config_default NAME VALUE - sets what nobody has set yet; an empty value in the environment counts as set.
+# _config_default NAME VALUE - sets what nobody has set yet; an empty value in the environment
+# counts as set.
 _config_default() { [ -n "${!1+set}" ] || printf -v "$1" '%s' "$2"; }
 
 # _config_known NAME - 0 for a setting of ours.
@@ -69,7 +73,8 @@ _config_known() {
   return 1
 }
 
-# _config_dotenv - takes ./.env in, by python-dotenv: it knows the quoting rules, and its values are never run.
+# _config_dotenv - takes ./.env in, by python-dotenv: it knows the quoting rules, and its values are
+# never run.
 _config_dotenv() {
   local pair name mode
   # Most projects have a .env: one that isn't about us costs nothing and needs no python-dotenv.
@@ -99,8 +104,9 @@ _config_json() {
   local pair name known
   core_need jq || return
   core_tmpdir || return
-  jq -j 'to_entries[] | "\(.key)=\(.value | if type == "object" or type == "array" then error("\(.) is not a plain value")
-    elif . == null then "" else tostring end)\u0000"' "$1" >"$CORE_TMP/config" 2>"$CORE_TMP/complaints" ||
+  jq -j 'if type != "object" then error("it is not an object") else to_entries[] end
+    | if .value | type == "object" or type == "array" then error("\(.key) is not a plain value") else . end
+    | "\(.key)=\(.value // "" | tostring)\u0000"' "$1" >"$CORE_TMP/config" 2>"$CORE_TMP/complaints" ||
     core_fail "$EX_USAGE" "$1 can't be read: $(head -n 1 "$CORE_TMP/complaints")" \
       'it must be one JSON object, like {"provider": "local", "port": 8188}' || return
   known=$(sed -e 's/=.*//' -e 's/^AUTOPOD_//' <<<"$_CONFIG_SETTINGS" | LC_ALL=C tr '[:upper:]\n' '[:lower:] ')

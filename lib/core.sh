@@ -65,20 +65,20 @@ core_need() {
   local tool
   for tool in "$@"; do
     command -v "$tool" >/dev/null 2>&1 ||
-      core_fail "$EX_MISSING" "$tool is not installed" "install $tool, or run 'make setup' in a clone" ||
+      core_fail "$EX_MISSING" "$tool is not installed" \
+        "install $tool, or run 'make setup' in a clone" ||
       return
   done
 }
 
-# core_tmpdir - sets CORE_TMP to a private directory that is gone when the program ends; 1 when it can't be made.
+# core_tmpdir - sets CORE_TMP to a private directory that is gone when the program ends; 1 when it
+# can't be made.
 core_tmpdir() {
   [ -z "$CORE_TMP" ] || return 0
   CORE_TMP=$(mktemp -d "${TMPDIR:-/tmp}/autopod.XXXXXX") || {
     CORE_TMP=''
     core_fail "$EX_FAIL" "can't make a temporary directory in ${TMPDIR:-/tmp}" "is the disk full?"
-    return
   }
-  core_on_exit rm -rf -- "$CORE_TMP"
 }
 
 # core_on_exit CMD [ARG...] - runs CMD when the program ends, last registered first.
@@ -118,20 +118,8 @@ _core_exit() {
   exit "${CORE_STATUS:-$status}"
 }
 
-# _core_clean - runs the cleanup stack. It ends pods, so it is not to be cut short by accident: TERM and HUP are ignored by now
-# (timeout(1) sends TERM twice at once), Ctrl+C has _core_again.
-_core_clean() {
-  local i
-  trap _core_again INT
-  trap '' TERM HUP
-  for ((i = ${#_CORE_CLEANUP[@]} - 1; i >= 0; i--)); do
-    eval "${_CORE_CLEANUP[i]}" || : # quoted by printf %q in core_on_exit
-  done
-  _CORE_CLEANUP=()
-}
-
-# _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the caller
-# (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
+# _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the
+# caller (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
 _core_signal() {
   CORE_SIGNAL=$1 _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
   trap - EXIT
@@ -142,20 +130,42 @@ _core_signal() {
   kill -s "$1" "$$"
 }
 
-# _core_again - Ctrl+C during the cleanup. The first one is only told what is going on; the second one says what is left and
-# ends at once. Two in the same second are one: wrappers pass on what the terminal has sent to all already.
+# _core_clean - runs the cleanup stack, and sets CORE_STATUS to the graver exit code if a step has
+# one. It ends pods, so it is not to be cut short by accident: TERM and HUP are ignored by now
+# (timeout(1) sends TERM twice), Ctrl+C has _core_again. In a subshell, because inside a trap a bare
+# `return` gives the status from before the trap.
+_core_clean() {
+  local status=0
+  trap : INT
+  trap '' TERM HUP
+  (_core_run_stack) || status=$?
+  if [ "$status" -gt 0 ] && [ "$status" -lt 128 ]; then CORE_STATUS=$status; fi
+  _CORE_CLEANUP=()
+  [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
+}
+
+# _core_run_stack - the steps, last registered first; ends the subshell with CORE_STATUS.
+_core_run_stack() {
+  local _core_i
+  trap _core_again INT
+  for ((_core_i = ${#_CORE_CLEANUP[@]} - 1; _core_i >= 0; _core_i--)); do
+    eval "${_CORE_CLEANUP[_core_i]}" || : # quoted by printf %q in core_on_exit
+  done
+  exit "${CORE_STATUS:-0}"
+}
+
+# _core_again - Ctrl+C during the cleanup. The first one is only told what is going on; the second
+# one says what is left and ends it at once. Two in the same second are one: wrappers pass on what
+# the terminal has sent to all already.
 _core_again() {
   if [ -z "$CORE_SIGNAL" ]; then
     CORE_SIGNAL=INT _CORE_SIGNAL_AT=$SECONDS
     "$CORE_TELL" warning "cleaning up; Ctrl+C once more ends at once"
-    return
+  elif [ "$SECONDS" -gt "$_CORE_SIGNAL_AT" ]; then
+    _core_end_child
+    [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT"
+    exit 130
   fi
-  [ "$SECONDS" -gt "$_CORE_SIGNAL_AT" ] || return 0
-  trap - EXIT INT TERM HUP
-  _core_end_child
-  [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT"
-  [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
-  kill -s INT "$$"
 }
 
 # _core_end_child - ends the child of core_wait (background children ignore the terminal's Ctrl+C).

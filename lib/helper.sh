@@ -20,7 +20,8 @@ helper_asset() {
   fi
 }
 
-# helper_asset_dir DIR - sets HELPER_DIR to a directory that holds the shipped files of DIR (as templates).
+# helper_asset_dir DIR - sets HELPER_DIR to a directory that holds the shipped files of DIR (as
+# templates).
 helper_asset_dir() {
   local path
   if [ -z "${AUTOPOD_BUNDLED:-}" ]; then
@@ -36,7 +37,8 @@ helper_asset_dir() {
   done
 }
 
-# helper_python - sets HELPER_PYTHON: $AUTOPOD_PYTHON, the clone's .venv, or python3; EX_MISSING when there is none.
+# helper_python - sets HELPER_PYTHON: $AUTOPOD_PYTHON, the clone's .venv, or python3; EX_MISSING
+# when there is none.
 helper_python() {
   local candidate magic=''
   [ -z "$HELPER_PYTHON" ] || [ "$_HELPER_PYTHON_FOR" != "${AUTOPOD_PYTHON:-}" ] || return 0
@@ -50,16 +52,18 @@ helper_python() {
     core_need python3 || return
     candidate=$(command -v python3)
   fi
-  # A version manager's shim is a script that takes many times Python's own start: ask it once for the real one.
+  # A version manager's shim is a script that takes many times Python's own start: ask it once for
+  # the real one.
   IFS= read -r -n 2 magic <"$candidate" 2>/dev/null || :
   [ "$magic" != '#!' ] || candidate=$("$candidate" -c 'import sys; print(sys.executable)') ||
-    core_fail "$EX_MISSING" "$candidate does not run" "set AUTOPOD_PYTHON to a Python 3.9 or newer" || return
+    core_fail "$EX_MISSING" "$candidate does not run" \
+      "set AUTOPOD_PYTHON to a Python 3.9 or newer" || return
   HELPER_PYTHON=$candidate _HELPER_PYTHON_FOR=${AUTOPOD_PYTHON:-}
 }
 
-# helper_run NAME [ARG...] - runs helpers/NAME.py with our stdin and stdout; tells its complaints; its status.
-# -I keeps a json.py in the working directory, and PYTHON* variables, from being taken in; -S saves a third
-# of Python's start (NAME uses the standard library only).
+# helper_run NAME [ARG...] - runs helpers/NAME.py with our stdin and stdout; tells its complaints;
+# its status. -I keeps a json.py in the working directory, and PYTHON* variables, from being taken
+# in; -S saves a third of Python's start (NAME uses the standard library only).
 helper_run() { _helper_start -IS "$@"; }
 
 # helper_run_site NAME [ARG...] - the same for a helper that needs installed packages.
@@ -80,7 +84,8 @@ _helper_start() {
 # _helper_complain NAME STATUS - shows a helper's messages, but never a stack trace; returns STATUS.
 _helper_complain() {
   local line last='' traceback=''
-  [ -s "$CORE_TMP/complaints" ] || core_fail "$2" "$1.py ended with status $2 and said nothing" "is the memory full?" || return
+  [ -s "$CORE_TMP/complaints" ] ||
+    core_fail "$2" "$1.py ended with status $2 and said nothing" "is the memory full?" || return
   while IFS= read -r line || [ -n "$line" ]; do
     case $line in Traceback*) traceback=1 ;; esac
     [ -z "$traceback" ] || ui_log error "$1.py: $line"

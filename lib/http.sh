@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# http.sh - every curl call. A function returns 0 when the server answered, whatever it said: HTTP_STATUS tells what,
-# the body is in a file of its own. It returns 1 when there was no answer: HTTP_ERROR tells why.
+# http.sh - every curl call. A function returns 0 when the server answered, whatever it said:
+# HTTP_STATUS tells what, the body is in a file of its own. It returns 1 when there was no answer:
+# HTTP_ERROR tells why.
 
 [ -z "${_AUTOPOD_HTTP_SH:-}" ] || return 0 # @guard
 _AUTOPOD_HTTP_SH=1                         # @guard
@@ -17,8 +18,9 @@ HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
 HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
 _HTTP_RETRY_AFTER=''
 
-# --noproxy: loopback (the tunnel) never goes through somebody's proxy; -g: braces in a URL are no patterns; the user agent
-# is our own, since a gateway in front of RunPod refuses those of common libraries.
+# --noproxy: loopback (the tunnel) never goes through somebody's proxy; -g: braces in a URL are no
+# patterns; the user agent is our own, since a gateway in front of RunPod refuses those of common
+# libraries.
 _HTTP_OPTIONS=(-S -g --connect-timeout 10 --noproxy "127.0.0.1,localhost,::1,${no_proxy:-${NO_PROXY:-}}"
   -A "autopod/${AUTOPOD_VERSION:-dev}")
 _HTTP_REPORT='%{http_code}\n'
@@ -30,7 +32,8 @@ http_get() {
   _http_ask again "$body" --max-time "$HTTP_TIMEOUT" --max-filesize "$HTTP_JSON_MAX" "$@" "$url"
 }
 
-# http_get_two URL BODY URL2 BODY2 - two answers, asked in this order over one connection; HTTP_STATUS is the worse one.
+# http_get_two URL BODY URL2 BODY2 - two answers, asked in this order over one connection;
+# HTTP_STATUS is the worse one.
 http_get_two() {
   local limits
   limits=(--max-time "$HTTP_TIMEOUT" --max-filesize "$HTTP_JSON_MAX")
@@ -38,8 +41,8 @@ http_get_two() {
     --next "${_HTTP_OPTIONS[@]}" "${limits[@]}" -o "$4" -w "$_HTTP_REPORT" "$3"
 }
 
-# http_post URL JSON_FILE BODY - posts once: whatever may have reached the server is not sent again. Only a refused
-# connection and 429 (both say that nothing was taken) are tried again.
+# http_post URL JSON_FILE BODY - posts once: whatever may have reached the server is not sent again.
+# Only a refused connection and 429 (both say that nothing was taken) are tried again.
 http_post() {
   _http_ask once "$3" --max-time "$HTTP_TIMEOUT" -H 'Content-Type: application/json' \
     --data-binary "@$2" "$1"
@@ -52,8 +55,9 @@ http_head() {
   HTTP_LENGTH=$(_http_header content-length)
 }
 
-# http_upload URL FILE NAME SUBFOLDER BODY - multipart, in constant memory. Our names follow from the content, and a
-# ComfyUI that has the same bytes under the same name says just that: so this may be sent again.
+# http_upload URL FILE NAME SUBFOLDER BODY - multipart, in constant memory. Our names follow from
+# the content, and a ComfyUI that has the same bytes under the same name says just that: so this may
+# be sent again.
 http_upload() {
   local quoted=${2//\\/\\\\}
   quoted=${quoted//\"/\\\"}
@@ -62,8 +66,8 @@ http_upload() {
     --form-string "subfolder=$4" --form-string type=input "$1"
 }
 
-# http_download URL PART - a file of any size to PART, resumed after a cut if it is still the same file (If-Range);
-# sets HTTP_LENGTH to the length that the server gave (empty: none).
+# http_download URL PART - a file of any size to PART, resumed after a cut if it is still the same
+# file (If-Range); sets HTTP_LENGTH to the length that the server gave (empty: none).
 http_download() {
   local url=$1 part=$2 try=1 etag='' resume
   core_tmpdir || return
@@ -115,8 +119,12 @@ _http_ask() {
       case $HTTP_STATUS:$rule in 429:* | 502:again | 503:again | 504:again) ;; *) return 0 ;; esac
       [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || return 0
     else
-      # 7: refused; 28: time-out; 18, 35, 52, 55, 56: cut on the way. Only 7 is certain to have taken nothing.
-      case $HTTP_CURL:$rule in 7:* | 18:again | 28:again | 35:again | 52:again | 55:again | 56:again) ;; *) return 1 ;; esac
+      # 7: refused; 28: time-out; 18, 35, 52, 55, 56: cut on the way. Only 7 is certain to have
+      # taken nothing.
+      case $HTTP_CURL:$rule in
+        7:* | 18:again | 28:again | 35:again | 52:again | 55:again | 56:again) ;;
+        *) return 1 ;;
+      esac
       [ "$try" -lt "$HTTP_TRIES" ] || return 1
     fi
     ui_detail "${HTTP_ERROR:-the server answered $HTTP_STATUS}: trying again"
@@ -125,7 +133,8 @@ _http_ask() {
   done
 }
 
-# _http_back_off TRY [SECONDS] - sleeps SECONDS, else 0.25 s, 0.5 s, 1 s … up to 16 s, and up to half as much again.
+# _http_back_off TRY [SECONDS] - sleeps SECONDS, else 0.25 s, 0.5 s, 1 s … up to 16 s, and up to
+# half as much again.
 _http_back_off() {
   local ms=$((250 << ($1 < 7 ? $1 - 1 : 6)))
   [ -z "${2:-}" ] || ms=$((10#$2 * 1000))
@@ -156,9 +165,9 @@ _http_run() {
   case $_HTTP_RETRY_AFTER in *[!0-9]* | ???????*) _HTTP_RETRY_AFTER='' ;; esac
 }
 
-# _http_curl ARG... - curl, in such a way that a signal is acted on at once. With HTTP_PROGRESS (a function that takes a
-# percentage) it is asked for its progress meter, which is passed on while it runs. -q must be the very first word:
-# only there it keeps ~/.curlrc out.
+# _http_curl ARG... - curl, in such a way that a signal is acted on at once. With HTTP_PROGRESS (a
+# function that takes a percentage) it is asked for its progress meter, which is passed on while it
+# runs. -q must be the very first word: only there it keeps ~/.curlrc out.
 _http_curl() {
   local ticker status=0
   [ -n "$HTTP_PROGRESS" ] || {
@@ -173,7 +182,8 @@ _http_curl() {
   return "$status"
 }
 
-# _http_tick - passes the percentage in curl's meter on to HTTP_PROGRESS, until it is ended or we are.
+# _http_tick - passes the percentage in curl's meter on to HTTP_PROGRESS, until it is ended or we
+# are.
 _http_tick() {
   local percent
   while sleep 0.3 && kill -0 "$$" 2>/dev/null && [ -d "$CORE_TMP" ]; do

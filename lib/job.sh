@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# job.sh - one job, as steps: load, render, (target), upload, submit, await, collect, finish. A run is a directory; a step whose
-# file is there is done, so running a run again resumes it.
+# job.sh - one job, as steps: load, render, (target), upload, submit, await, collect, finish. A run
+# is a directory; a step whose file is there is done, so running a run again resumes it.
 
 [ -z "${_AUTOPOD_JOB_SH:-}" ] || return 0 # @guard
 _AUTOPOD_JOB_SH=1                         # @guard
@@ -25,8 +25,8 @@ JOB_SUBMIT_TRIES=3 # how often a prompt is posted that the server certainly does
 JOB_RUN=''         # the directory of the run at hand
 JOB_OPEN=''        # set while the server may be working on its prompt
 
-# job_load FILE - checks and renders a job and lays it down as a new run; sets JOB_ID and JOB_RUN. Nothing is contacted.
-# EX_USAGE with every problem told.
+# job_load FILE - checks and renders a job and lays it down as a new run; sets JOB_ID and JOB_RUN.
+# Nothing is contacted. EX_USAGE with every problem told.
 job_load() {
   local lines=$CORE_TMP/rendered
   _job_render "$1" "$lines" || return
@@ -34,20 +34,22 @@ job_load() {
   os_utc_compact
   os_random_hex 4 || return
   JOB_RUN=$AUTOPOD_HOME/runs/$JOB_ID.$OS_UTC.$OS_HEX
-  (umask 077 && mkdir -- "$JOB_RUN") 2>/dev/null || core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?" || return
+  (umask 077 && mkdir -- "$JOB_RUN") 2>/dev/null || core_fail "$EX_FAIL" "can't make $JOB_RUN" \
+    "is the disk full?" || return
   _job_line "$lines" job | state_save "$JOB_RUN/job.json" &&
     _job_line "$lines" workflow | state_save "$JOB_RUN/workflow.json" &&
     { LC_ALL=C grep -E $'^(job_id|timeout_minutes|upload)\t' "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
 }
 
-# job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing anywhere else.
+# job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing
+# anywhere else.
 job_plan() {
   JOB_PLAN=$CORE_TMP/rendered
   _job_render "$1" "$JOB_PLAN" && JOB_ID=$(_job_line "$JOB_PLAN" job_id)
 }
 
-# job_run RUN - carries the run through, from the first step that is not done; the job's exit code. Its result is in
-# RUN/result.json either way.
+# job_run RUN - carries the run through, from the first step that is not done; the job's exit code.
+# Its result is in RUN/result.json either way.
 job_run() {
   local status=0
   JOB_RUN=$1 JOB_OPEN='' JOB_PROMPT_ID='' JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0
@@ -83,7 +85,8 @@ _job_step() {
   return "$status"
 }
 
-# job_target - opens where the job runs. On another pod than last time the earlier uploads and the prompt are void.
+# job_target - opens where the job runs. On another pod than last time the earlier uploads and the
+# prompt are void.
 job_target() {
   local before=''
   [ ! -f "$JOB_RUN/pod.json" ] || before=$(<"$JOB_RUN/pod.json")
@@ -101,13 +104,15 @@ job_upload() {
   ui_done "$UPLOAD_TEXT"
 }
 
-# _job_rename - the workflow names the inputs as the server called them. (By Python: jq 1.6 would round large seeds.)
+# _job_rename - the workflow names the inputs as the server called them. (By Python: jq 1.6 would
+# round large seeds.)
 _job_rename() {
   helper_run rename_uploads --uploads "$JOB_RUN/uploads.json" <"$JOB_RUN/workflow.json" >"$CORE_TMP/renamed" &&
     state_save "$JOB_RUN/workflow.json" <"$CORE_TMP/renamed"
 }
 
-# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json. EX_REFUSED, EX_TUNNEL.
+# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json.
+# EX_REFUSED, EX_TUNNEL.
 job_submit() {
   ui_step Submit
   if [ ! -f "$JOB_RUN/prompt.json" ]; then
@@ -132,8 +137,8 @@ _job_new_prompt() {
     "$JOB_PROMPT_ID" "$JOB_CLIENT" "$JOB_SUBMITTED" "$TARGET_URL" "$POD_ID" | state_save "$JOB_RUN/prompt.json"
 }
 
-# _job_post - posts the prompt. After a lost answer the server is asked whether it knows the id: only an unknown one is posted
-# again, so nothing runs twice. EX_REFUSED, EX_TUNNEL.
+# _job_post - posts the prompt. After a lost answer the server is asked whether it knows the id:
+# only an unknown one is posted again, so nothing runs twice. EX_REFUSED, EX_TUNNEL.
 _job_post() {
   local try status body=$CORE_TMP/body answer=$CORE_TMP/answer
   { printf '{"prompt_id":"%s","client_id":"%s","prompt":' "$JOB_PROMPT_ID" "$JOB_CLIENT" &&
@@ -158,7 +163,8 @@ _job_post() {
     target_reconnect "$AUTOPOD_RECONNECT_TIMEOUT" || return
     ! _job_known || return 0
   done
-  core_fail "$EX_REFUSED" "the server did not take the job in $JOB_SUBMIT_TRIES tries ($COMFY_SAID)" "its log says why"
+  core_fail "$EX_REFUSED" "the server did not take the job in $JOB_SUBMIT_TRIES tries ($COMFY_SAID)" \
+    "its log says why"
 }
 
 # _job_known - 0 when the server has the prompt in its queue or history.
@@ -166,7 +172,8 @@ _job_known() {
   comfy_where "$TARGET_URL" "$JOB_PROMPT_ID" "$CORE_TMP/history" && [ "$COMFY_STATE" != unknown ]
 }
 
-# _job_partial ANSWER - a prompt that was taken without some of its outputs counts as refused, unless that is allowed.
+# _job_partial ANSWER - a prompt that was taken without some of its outputs counts as refused,
+# unless that is allowed.
 _job_partial() {
   if [ -n "$JOB_ALLOW_PARTIAL" ]; then
     ui_warn "the server leaves out a part of the workflow:"
@@ -194,12 +201,14 @@ _job_timeout() {
   awk -F '\t' '$1 == "timeout_minutes" { s = $2 * 60; print (s == int(s)) ? s : int(s) + 1 }' "$JOB_RUN/plan"
 }
 
-# job_collect - judges the history entry and brings the outputs home; outputs.json. EX_WORKFLOW, EX_DOWNLOAD.
+# job_collect - judges the history entry and brings the outputs home; outputs.json. EX_WORKFLOW,
+# EX_DOWNLOAD.
 job_collect() {
   local plan=$CORE_TMP/collect status=0
   helper_run history --prompt-id "$JOB_PROMPT_ID" --workflow "$JOB_RUN/workflow.json" --job "$JOB_RUN/job.json" \
     <"$JOB_RUN/history.json" >"$plan" ||
-    core_fail "$EX_WORKFLOW" "the server's history entry makes no sense" "it is in $JOB_RUN/history.json" || return
+    core_fail "$EX_WORKFLOW" "the server's history entry makes no sense" \
+      "it is in $JOB_RUN/history.json" || return
   JOB_OPEN=''
   JOB_STATE=$(_job_line "$plan" state)
   JOB_SERVER_SECONDS=$(_job_line "$plan" seconds)
@@ -216,7 +225,8 @@ job_collect() {
   ui_done "$UI_COUNT, verified"
 }
 
-# _job_judge PLAN STATUS - what the whole amounts to: the workflow's own error first, then what is missing.
+# _job_judge PLAN STATUS - what the whole amounts to: the workflow's own error first, then what is
+# missing.
 _job_judge() {
   local tag text missing=''
   while IFS=$'\t' read -r tag text; do
@@ -228,14 +238,15 @@ _job_judge() {
   [ "$JOB_STATE" = success ] ||
     core_fail "$EX_WORKFLOW" "$(_job_line "$1" error)" "$(_job_line "$1" hint)" || return
   [ "$2" = 0 ] || return "$2"
-  [ -s "$JOB_RUN/collected" ] || core_fail "$EX_DOWNLOAD" "the workflow ran without an error, but made no file" \
-    "does it have a Save node, and was nothing blocked?" || return
+  [ -s "$JOB_RUN/collected" ] ||
+    core_fail "$EX_DOWNLOAD" "the workflow ran without an error, but made no file" \
+      "does it have a Save node, and was nothing blocked?" || return
   [ -z "$missing" ] || core_fail "$EX_DOWNLOAD" "no file came for: $missing" \
     "in the job's \"outputs\" use a node id, its title, its filename_prefix, or image, video, audio, text"
 }
 
-# job_left_outputs - 0 when the run at hand has, or may have, outputs on the server that are not all here: it ended there and
-# not everything came, or nobody knows how it ended.
+# job_left_outputs - 0 when the run at hand has, or may have, outputs on the server that are not all
+# here: it ended there and not everything came, or nobody knows how it ended.
 job_left_outputs() {
   if [ -f "$JOB_RUN/outputs.json" ]; then return 1; fi
   if [ -f "$JOB_RUN/history.json" ]; then
@@ -259,36 +270,43 @@ job_cancel() {
 
 # job_finish CODE - writes result.json: how it went, what it took, what came of it.
 job_finish() {
-  local seconds
+  local facts
   os_now
-  seconds=$((OS_NOW - JOB_BEGAN))
-  budget_cost "${POD_RATE:-0}" "$seconds"
-  JOB_SECONDS=$seconds JOB_COST=$BUDGET_COST
+  JOB_SECONDS=$((OS_NOW - JOB_BEGAN))
+  budget_cost "${POD_RATE:-0}" "$JOB_SECONDS"
+  JOB_COST=$BUDGET_COST
   os_utc
   if [ -f "$JOB_RUN/outputs.json" ]; then
     cp -- "$JOB_RUN/outputs.json" "$CORE_TMP/outputs"
   else
     collect_list "$JOB_RUN/collected" >"$CORE_TMP/outputs"
-  fi &&
-    jq -n -c --arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --argjson code "$1" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT" \
-      --arg signal "$CORE_SIGNAL" --arg steps "$JOB_STEPS" --argjson seconds "$seconds" --arg server "$JOB_SERVER_SECONDS" \
-      --arg cost "$BUDGET_COST" --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE" \
-      --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION" --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" \
-      --arg prompt "$JOB_PROMPT_ID" --slurpfile outputs "$CORE_TMP/outputs" '
-    def known: if . == "" then null else . end;
-    {job_id: $job, run: $run,
-     status: (if $code == 0 then "success" elif $signal != "" then "interrupted" else "failed" end), exit_code: $code,
-     error: (if $code == 0 then null else $error | known end), hint: (if $code == 0 then null else $hint | known end),
-     prompt_id: ($prompt | known), outputs: $outputs[0],
-     seconds: (($steps | split("\n") | map(select(. != "") | split(" ") | {(.[0]): ((.[1] | tonumber) / 1000)}) | add // {})
-       + {total: $seconds}),
-     server_seconds: ($server | tonumber? // null), cost_usd: ($cost | tonumber),
-     pod: (if $pod == "" then null else {id: $pod, provider: $provider, gpu: $gpu, cost_per_hr: ($rate | tonumber? // 0)} end),
-     url: ($url | known), comfyui_version: ($comfyui | known), autopod_version: $version, finished_at: $at}' |
-    state_save "$JOB_RUN/result.json"
+  fi
+  facts=(--arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --arg prompt "$JOB_PROMPT_ID"
+    --argjson code "$1" --arg signal "$CORE_SIGNAL" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT"
+    --arg steps "$JOB_STEPS" --argjson total "$JOB_SECONDS" --arg server "$JOB_SERVER_SECONDS"
+    --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE"
+    --arg cost "$JOB_COST" --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION"
+    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" --slurpfile outputs "$CORE_TMP/outputs")
+  jq -n -c "${facts[@]}" "$_JOB_RESULT" | state_save "$JOB_RUN/result.json"
 }
 
-# _job_render JOB_FILE LINES - starts helpers/render_template.py once; its lines go to LINES, its warnings are told; EX_USAGE.
+# The shape of result.json; the README describes it.
+_JOB_RESULT='
+  def known: if . == "" then null else . end;
+  def steps: split("\n") | map(select(. != "") | split(" ") | {(.[0]): ((.[1] | tonumber) / 1000)}) | add // {};
+  {job_id: $job, run: $run, exit_code: $code,
+   status: (if $code == 0 then "success" elif $signal != "" then "interrupted" else "failed" end),
+   error: (if $code == 0 then null elif $error == "" then "see the log" else $error end),
+   hint: (if $code == 0 then null else $hint | known end),
+   prompt_id: ($prompt | known), outputs: $outputs[0],
+   seconds: (($steps | steps) + {total: $total}), server_seconds: ($server | tonumber? // null),
+   cost_usd: ($cost | tonumber),
+   pod: (if $pod == "" then null
+     else {id: $pod, provider: $provider, gpu: $gpu, cost_per_hr: ($rate | tonumber? // 0)} end),
+   url: ($url | known), comfyui_version: ($comfyui | known), autopod_version: $version, finished_at: $at}'
+
+# _job_render JOB_FILE LINES - starts helpers/render_template.py once; its lines go to LINES, its
+# warnings are told; EX_USAGE.
 _job_render() {
   local tag text
   core_tmpdir && helper_asset_dir templates || return

@@ -66,8 +66,9 @@ os_head_hex() {
   OS_HEX=${OS_HEX//[!0-9a-f]/}
 }
 
-# os_move_new FROM TO - renames, but never over an existing file: 1 when TO exists. A hard link fails on an existing
-# name in one step; file systems without hard links get the test and the rename.
+# os_move_new FROM TO - renames, but never over an existing file: 1 when TO exists. A hard link
+# fails on an existing name in one step; file systems without hard links get the test and the
+# rename.
 os_move_new() {
   if [ -d "$2" ]; then return 1; fi # both would move into it
   if ln -- "$1" "$2" 2>/dev/null; then
@@ -93,9 +94,9 @@ os_uuid() {
 
 # --- processes ---
 
-# os_spawn LOG CMD [ARG...] - starts CMD so that it outlives this program and its terminal; sets OS_PID.
-# A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up; a caller's open files (a lock,
-# a test runner's pipe) stay his own.
+# os_spawn LOG CMD [ARG...] - starts CMD so that it outlives this program and its terminal; sets
+# OS_PID. A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up; a caller's
+# open files (a lock, a test runner's pipe) stay his own.
 os_spawn() {
   local log=$1
   shift
@@ -106,7 +107,8 @@ os_spawn() {
   disown "$OS_PID" 2>/dev/null || :
 }
 
-# os_process_start PID - sets OS_START to a word that no later process with the same number has; 1 when there is none.
+# os_process_start PID - sets OS_START to a word that no later process with the same number has; 1
+# when there is none.
 os_process_start() {
   local stat boot=''
   OS_START=''
@@ -169,8 +171,8 @@ os_random_port() {
   return 1
 }
 
-# os_sshd - prints the path of OpenSSH's server; 1 when there is none. sshd wants to be started by its full path,
-# and users' PATH often leaves out the sbin directories.
+# os_sshd - prints the path of OpenSSH's server; 1 when there is none. sshd wants to be started by
+# its full path, and users' PATH often leaves out the sbin directories.
 os_sshd() {
   local dir
   for dir in /usr/sbin /usr/local/sbin /opt/homebrew/sbin /sbin; do
@@ -197,7 +199,8 @@ os_install_hint() {
   esac
 }
 
-# os_privsep_dir - root's sshd wants this directory; Debian makes it only when its own service starts.
+# os_privsep_dir - root's sshd wants this directory; Debian makes it only when its own service
+# starts.
 os_privsep_dir() {
   [ "$(id -u)" != 0 ] || case ${OSTYPE:-} in
     linux*) [ -d /run/sshd ] || mkdir -m 755 /run/sshd ;;

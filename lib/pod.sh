@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# pod.sh - pods, whichever provider they are from: make, find, stop, end, and remember them in pods.json.
+# pod.sh - pods, whichever provider they are from: make, find, stop, end, and remember them in
+# pods.json.
 
 [ -z "${_AUTOPOD_POD_SH:-}" ] || return 0 # @guard
 _AUTOPOD_POD_SH=1                         # @guard
@@ -13,8 +14,8 @@ _AUTOPOD_POD_SH=1                         # @guard
 
 POD_PROVIDERS='local'
 # The loaded pod (see pod_load); empty while there is none.
-POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE='' POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER=''
-POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0
+POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE=''
+POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0
 _POD_WISH='' # the name of a pod that is being made
 
 # pod_provider NAME - 0, or EX_USAGE when there is no such provider.
@@ -25,8 +26,8 @@ pod_provider() {
   esac
 }
 
-# pod_create PROVIDER SPEC - makes a pod as SPEC (JSON: gpu_type, gpu_count) says and loads it; its name is on disk
-# before the call, its id right after. EX_POD, EX_MISSING.
+# pod_create PROVIDER SPEC - makes a pod as SPEC (JSON: gpu_type, gpu_count) says and loads it; its
+# name is on disk before the call, its id right after. EX_POD, EX_MISSING.
 pod_create() {
   local made=$CORE_TMP/made.json status=0
   pod_provider "$1" && "provider_$1_check" || return
@@ -48,7 +49,8 @@ pod_create() {
   return "$status"
 }
 
-# pod_settle - after an interrupted pod_create: loads the pod that the provider may have made all the same, known by its name.
+# pod_settle - after an interrupted pod_create: loads the pod that the provider may have made all
+# the same, known by its name.
 pod_settle() {
   local wish=$_POD_WISH
   [ -n "$wish" ] || return 0
@@ -64,12 +66,14 @@ pod_load() {
   _pod_take "$fields"
 }
 
-# What the variables get from a pod's JSON. The unit separator keeps empty fields apart, which blanks in IFS would not.
+# What the variables get from a pod's JSON. The unit separator keeps empty fields apart, which
+# blanks in IFS would not.
 _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
   .cost_per_hr, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188), (.created_at | fromdateiso8601? // 0)]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 
-# _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables (POD_SINCE is an epoch); EX_POD when it isn't one.
+# _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables (POD_SINCE is an epoch);
+# EX_POD when it isn't one.
 _pod_take() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
   IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_RATE POD_SSH_HOST POD_SSH_PORT \
@@ -80,7 +84,8 @@ _pod_take() {
   }
 }
 
-# pod_list [PROVIDER] - prints every pod as the providers see it now, a line each; EX_MISSING, EX_USAGE.
+# pod_list [PROVIDER] - prints every pod as the providers see it now, a line each; EX_MISSING,
+# EX_USAGE.
 pod_list() {
   local provider
   for provider in ${1:-$POD_PROVIDERS}; do
@@ -93,8 +98,9 @@ pod_refresh() {
   "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
-# pod_find REF [PROVIDER] - loads the pod whose id or name begins with REF; with an empty REF the one that runs.
-# EX_USAGE with the list when several could be meant; EX_POD when there is none; then POD_ID is empty.
+# pod_find REF [PROVIDER] - loads the pod whose id or name begins with REF; with an empty REF the
+# one that runs. EX_USAGE with the list when several could be meant; EX_POD when there is none; then
+# POD_ID is empty.
 pod_find() {
   local line found=0 ids=''
   POD_ID=''
@@ -109,12 +115,14 @@ pod_find() {
   case $found in
     1) ;;
     0) # without a REF the caller knows what to do without a pod
-      [ -z "$1" ] || core_fail "$EX_POD" "there is no pod \"$1\"" "autopod-ls shows those there are" || return
+      [ -z "$1" ] || core_fail "$EX_POD" "there is no pod \"$1\"" \
+        "autopod-ls shows those there are" || return
       return "$EX_POD"
       ;;
     *)
       POD_ID=''
-      core_fail "$EX_USAGE" "$found pods could be meant:$ids" "name one of them (--pod ID, or the argument POD)"
+      core_fail "$EX_USAGE" "$found pods could be meant:$ids" \
+        "name one of them (--pod ID, or the argument POD)"
       ;;
   esac
 }
@@ -124,13 +132,15 @@ pod_start() {
   "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
-# pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be confirmed.
+# pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be
+# confirmed.
 pod_stop() {
   "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json" &&
     [ "$POD_STATUS" = stopped ] || pod_left
 }
 
-# pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be confirmed.
+# pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be
+# confirmed.
 pod_terminate() {
   "provider_${POD_PROVIDER}_terminate" "$POD_ID" || pod_left || return
   ssh_forget "$POD_ID"

@@ -9,9 +9,10 @@ _AUTOPOD_STATE_SH=1                         # @guard
 
 STATE_LOCK_SECONDS=30 # how long to wait for somebody else's lock; ours are held for milliseconds
 
-# state_lock NAME [SECONDS] - 0 held, 1 busy. The lock is a symbolic link whose text is its owner: made in one
-# step with the owner in it, so there is no moment at which it has none. A dead owner's lock is taken over. One that
-# is ours already is held: a signal's cleanup may want what the interrupted code had.
+# state_lock NAME [SECONDS] - 0 held, 1 busy. The lock is a symbolic link whose text is its owner:
+# made in one step with the owner in it, so there is no moment at which it has none. A dead owner's
+# lock is taken over. One that is ours already is held: a signal's cleanup may want what the
+# interrupted code had.
 state_lock() {
   local lock=$AUTOPOD_HOME/locks/$1 left=$((${2:-$STATE_LOCK_SECONDS} * 20)) me owner
   os_process_start "$$" || return 1
@@ -29,23 +30,35 @@ state_lock() {
 # state_unlock NAME - gives the lock back.
 state_unlock() { rm -f -- "$AUTOPOD_HOME/locks/$1"; }
 
-# _state_take_over NAME DEAD_OWNER - removes a dead owner's lock. Only one of those who wait gets to do it, by a lock of the
-# same kind, and only after another look: a lock that was taken meanwhile has another owner and is left alone.
+# _state_take_over NAME DEAD_OWNER - removes a dead owner's lock. Only one of those who wait gets to
+# do it, by a lock of the same kind, and only after another look: a lock that was taken meanwhile
+# has another owner and is left alone.
 _state_take_over() {
   state_lock "$1.takeover" 0 || return 0
   [ "$(readlink "$AUTOPOD_HOME/locks/$1")" != "$2" ] || state_unlock "$1"
   state_unlock "$1.takeover"
 }
 
-# state_save FILE - stdin becomes FILE in one step; EX_FAIL when the disk is full, or nothing came: then the old one is still there.
+# _state_busy FILE LOCK - tells why there is no lock; EX_FAIL.
+_state_busy() {
+  if [ -L "$2" ]; then
+    core_fail "$EX_FAIL" "$1 is in use by process $(readlink "$2")" "if no autopod runs, remove $2"
+  else
+    core_fail "$EX_FAIL" "can't make the lock $2" "is the disk full, or the directory read-only?"
+  fi
+}
+
+# state_save FILE - stdin becomes FILE in one step; EX_FAIL when the disk is full, or nothing came:
+# then the old one is still there.
 state_save() {
   local new="$1.new.$$"
   if (umask 077 && cat >"$new") 2>/dev/null && [ -s "$new" ] && mv -f -- "$new" "$1"; then return 0; fi
   rm -f -- "$new"
-  core_fail "$EX_FAIL" "can't write $1" "is the disk full?"
+  core_fail "$EX_FAIL" "can't write $1" "is the disk full, or the directory read-only?"
 }
 
-# state_read FILE [JQ_ARG...] FILTER - prints what jq makes of FILE ({} when there is none); EX_FAIL when it isn't JSON.
+# state_read FILE [JQ_ARG...] FILTER - prints what jq makes of FILE ({} when there is none); EX_FAIL
+# when it isn't JSON.
 state_read() {
   local file=$1
   shift
@@ -57,14 +70,14 @@ state_read() {
     "look at it, or move it away; no pod is touched meanwhile"
 }
 
-# state_update FILE [JQ_ARG...] FILTER - FILE becomes what FILTER makes of it, under its lock; EX_FAIL, and FILE as it was.
+# state_update FILE [JQ_ARG...] FILTER - FILE becomes what FILTER makes of it, under its lock;
+# EX_FAIL, and FILE as it was.
 state_update() {
   local file=$1 lock=${1##*/} status=0
   shift
   core_tmpdir || return
   state_lock "$lock" ||
-    core_fail "$EX_FAIL" "$file is in use by process $(readlink "$AUTOPOD_HOME/locks/$lock" || echo '?')" \
-      "if no autopod runs, remove $AUTOPOD_HOME/locks/$lock" || return
+    _state_busy "$file" "$AUTOPOD_HOME/locks/$lock" || return
   state_read "$file" "$@" >"$CORE_TMP/$lock" && state_save "$file" <"$CORE_TMP/$lock" || status=$?
   state_unlock "$lock"
   return "$status"

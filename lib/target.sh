@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# target.sh - where jobs run: a pod that is there, one that is made for them, or a URL that the user named; and what becomes
-# of it afterwards. The rule: what this call made goes away, what was there before stays.
+# target.sh - where jobs run: a pod that is there, one that is made for them, or a URL that the user
+# named; and what becomes of it afterwards. The rule: what this call made goes away, what was there
+# before stays.
 
 [ -z "${_AUTOPOD_TARGET_SH:-}" ] || return 0 # @guard
 _AUTOPOD_TARGET_SH=1                         # @guard
@@ -28,17 +29,20 @@ target_check_wishes() {
   for wish in "$TARGET_WISH_URL" "$TARGET_WISH_POD" "$TARGET_WISH_NO_TUNNEL"; do
     [ -z "$wish" ] || count=$((count + 1))
   done
-  [ "$count" -le 1 ] || core_fail "$EX_USAGE" "only one of --pod, --url and --no-tunnel can be given" || return
+  [ "$count" -le 1 ] ||
+    core_fail "$EX_USAGE" "only one of --pod, --url and --no-tunnel can be given" || return
   [ -z "$TARGET_WISH_URL" ] || {
     case $TARGET_WISH_URL in *://*) ;; *) TARGET_WISH_URL=http://$TARGET_WISH_URL ;; esac
     TARGET_WISH_URL=${TARGET_WISH_URL%/}
     [[ $TARGET_WISH_URL =~ $shape ]] ||
-      core_fail "$EX_USAGE" "--url: \"$TARGET_WISH_URL\" is not the address of a web server" "like http://127.0.0.1:8188" || return
+      core_fail "$EX_USAGE" "--url: \"$TARGET_WISH_URL\" is not the address of a web server" \
+        "like http://127.0.0.1:8188" || return
   }
   pod_provider "$AUTOPOD_PROVIDER"
 }
 
-# target_wishes - prints what was asked for, as lines that target_take_wishes reads back when the run is resumed.
+# target_wishes - prints what was asked for, as lines that target_take_wishes reads back when the
+# run is resumed.
 target_wishes() {
   local no_tunnel=$TARGET_WISH_NO_TUNNEL
   printf 'wish_provider\t%s\n' "$AUTOPOD_PROVIDER"
@@ -47,7 +51,8 @@ target_wishes() {
   [ -z "$no_tunnel" ] || printf 'wish_no_tunnel\t1\n'
 }
 
-# target_take_wishes FILE - what the run was asked for when it began, unless something else is asked for now.
+# target_take_wishes FILE - what the run was asked for when it began, unless something else is asked
+# for now.
 target_take_wishes() {
   local tag text
   [ -z "$TARGET_WISH_URL$TARGET_WISH_POD$TARGET_WISH_NO_TUNNEL" ] || return 0
@@ -61,8 +66,9 @@ target_take_wishes() {
   done <"$1"
 }
 
-# target_open JOB RECORD - opens the target, if it isn't; a pod that has to be made is made as pod_config of JOB (job.json) says,
-# and RECORD (a file) names it at once. EX_POD, EX_TUNNEL, EX_USAGE, EX_MISSING.
+# target_open JOB RECORD - opens the target, if it isn't; a pod that has to be made is made as
+# pod_config of JOB (job.json) says, and RECORD (a file) names it at once. EX_POD, EX_TUNNEL,
+# EX_USAGE, EX_MISSING.
 target_open() {
   if [ -z "$TARGET_URL" ]; then
     if [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ]; then
@@ -78,7 +84,8 @@ target_open() {
   fi
 }
 
-# target_reconnect SECONDS - makes sure that the target answers (again) at TARGET_URL; EX_TUNNEL, EX_POD.
+# target_reconnect SECONDS - makes sure that the target answers (again) at TARGET_URL; EX_TUNNEL,
+# EX_POD.
 target_reconnect() {
   if [ -n "$POD_ID" ]; then
     tunnel_ensure "$1" || return
@@ -135,8 +142,8 @@ _target_settle() {
   [ -z "$POD_ID" ] || pod_terminate || CORE_STATUS=$?
 }
 
-# target_adopt RECORD - for a run that is resumed: its pod is used again, and ended afterwards if that run had made it; 1 when
-# that pod is gone.
+# target_adopt RECORD - for a run that is resumed: its pod is used again, and ended afterwards if
+# that run had made it; 1 when that pod is gone.
 target_adopt() {
   local id made
   read -r id made < <(jq -r '"\(.id) \(if .made_for_this_run then 1 else "" end)"' "$1")
@@ -158,8 +165,8 @@ _target_record() {
     "$(if [ -n "$TARGET_MADE" ]; then echo true; else echo false; fi)" | state_save "$1"
 }
 
-# target_close KEEP - closes what this call opened. The pod that it made is terminated; with KEEP it is only stopped: what could
-# not be downloaded is still on it. EX_POD_LEFT when that could not be confirmed.
+# target_close RUN - closes what this call opened. The pod that it made is terminated; when RUN names a
+# run that has left outputs on it, it is only stopped. EX_POD_LEFT when that could not be confirmed.
 target_close() {
   [ -n "$POD_ID" ] || return 0
   if [ -n "$TARGET_MADE$_TARGET_OWN_TUNNEL" ]; then tunnel_close; fi
@@ -172,7 +179,8 @@ target_close() {
     ui_note "Pod $POD_ID is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
   else
     pod_stop || return
-    ui_warn "pod $POD_ID is stopped, not terminated: outputs are still on it; comfy-run --resume fetches them, autopod-kill $POD_ID ends it"
+    ui_warn "pod $POD_ID is stopped, not terminated: outputs are still on it"
+    ui_tell hint "comfy-run --resume $1 fetches them; autopod-kill $POD_ID ends it"
   fi
   POD_ID='' TARGET_MADE='' CORE_LEFT=''
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# tunnel.sh - one `ssh -L` process a pod, remembered in tunnels.json. A recorded pid is trusted only as the very
-# process that we started, and a tunnel only when ComfyUI answers through it.
+# tunnel.sh - one `ssh -L` process a pod, remembered in tunnels.json. A recorded pid is trusted only
+# as the very process that we started, and a tunnel only when ComfyUI answers through it.
 
 [ -z "${_AUTOPOD_TUNNEL_SH:-}" ] || return 0 # @guard
 _AUTOPOD_TUNNEL_SH=1                         # @guard
@@ -17,15 +17,16 @@ TUNNEL_PORTS_TRIED=50   # how far above AUTOPOD_PORT a free port is looked for
 TUNNEL_LOGIN_SECONDS=20 # for one try of ssh to log in and bind the port
 TUNNEL_URL='' TUNNEL_PORT='' TUNNEL_PID='' TUNNEL_OPENED=''
 
-# tunnel_ensure SECONDS - makes sure that ComfyUI of the loaded pod answers at TUNNEL_URL: reuses the tunnel that there is, or
-# opens one, and waits for a booting pod (at most SECONDS). TUNNEL_OPENED is set when it is
-# new. Two at once make one tunnel. EX_TUNNEL, EX_POD.
+# tunnel_ensure SECONDS - makes sure that ComfyUI of the loaded pod answers at TUNNEL_URL: reuses
+# the tunnel that there is, or opens one, and waits for a booting pod (at most SECONDS).
+# TUNNEL_OPENED is set when it is new. Two at once make one tunnel. EX_TUNNEL, EX_POD.
 tunnel_ensure() {
   local seconds=$1 lock=tunnel-$POD_ID status=0
   TUNNEL_OPENED=''
   if tunnel_find && comfy_answers "$TUNNEL_URL"; then return; fi
   state_lock "$lock" "$seconds" ||
-    core_fail "$EX_TUNNEL" "another autopod has been opening the tunnel to $POD_ID for $seconds s" "look at autopod-info $POD_ID" ||
+    core_fail "$EX_TUNNEL" "another autopod has been opening the tunnel to $POD_ID for $seconds s" \
+      "look at autopod-info $POD_ID" ||
     return
   os_now
   _TUNNEL_BEGAN=$OS_NOW _TUNNEL_DEADLINE=$((OS_NOW + seconds))
@@ -34,8 +35,8 @@ tunnel_ensure() {
   return "$status"
 }
 
-# tunnel_find - sets TUNNEL_URL, TUNNEL_PORT and TUNNEL_PID from the record of the loaded pod; 1 when no process of ours
-# stands behind it.
+# tunnel_find - sets TUNNEL_URL, TUNNEL_PORT and TUNNEL_PID from the record of the loaded pod; 1
+# when no process of ours stands behind it.
 tunnel_find() {
   local record
   TUNNEL_URL='' TUNNEL_PID=''
@@ -47,7 +48,8 @@ tunnel_find() {
   TUNNEL_URL=http://127.0.0.1:$TUNNEL_PORT
 }
 
-# tunnel_close - ends the loaded pod's tunnel, if the recorded process is still that one, and forgets it.
+# tunnel_close - ends the loaded pod's tunnel, if the recorded process is still that one, and
+# forgets it.
 tunnel_close() {
   if tunnel_find; then
     os_end_process "$TUNNEL_PID" "$_TUNNEL_START" 2 || ui_warn "the tunnel process $TUNNEL_PID did not end"
@@ -56,8 +58,9 @@ tunnel_close() {
   [ -z "$TUNNEL_PID" ] || state_update "$AUTOPOD_HOME/tunnels.json" --arg pod "$POD_ID" 'del(.[$pod])'
 }
 
-# _tunnel_open - opens the tunnel, waiting for the ssh of a booting pod. One whose process lives is kept: its ComfyUI may just be
-# busy, and ssh ends by itself when its link is dead. EX_TUNNEL, EX_POD.
+# _tunnel_open - opens the tunnel, waiting for the ssh of a booting pod. One whose process lives is
+# kept: its ComfyUI may just be busy, and ssh ends by itself when its link is dead. EX_TUNNEL,
+# EX_POD.
 _tunnel_open() {
   if tunnel_find; then return; fi
   tunnel_close && pod_refresh || return
@@ -76,12 +79,14 @@ _tunnel_open() {
 _tunnel_await() {
   until comfy_answers "$TUNNEL_URL"; do
     os_same_process "$TUNNEL_PID" "$_TUNNEL_START" ||
-      core_fail "$EX_TUNNEL" "the tunnel to $POD_ID has closed" "run the same command again" || return
+      core_fail "$EX_TUNNEL" "the tunnel to $POD_ID has closed" \
+        "run the same command again" || return
     _tunnel_keep_waiting "waiting for ComfyUI to start" || return
   done
 }
 
-# _tunnel_keep_waiting TEXT - half a second's wait; EX_POD when the pod has failed, EX_TUNNEL past the deadline.
+# _tunnel_keep_waiting TEXT - half a second's wait; EX_POD when the pod has failed, EX_TUNNEL past
+# the deadline.
 _tunnel_keep_waiting() {
   pod_refresh || return
   case $POD_STATUS in
@@ -100,7 +105,8 @@ _tunnel_keep_waiting() {
   core_sleep 0.3
 }
 
-# _tunnel_try - one try to open the tunnel, on the first free port from AUTOPOD_PORT on; 1 with SSH_REASON when it did not open.
+# _tunnel_try - one try to open the tunnel, on the first free port from AUTOPOD_PORT on; 1 with
+# SSH_REASON when it did not open.
 _tunnel_try() {
   local port log=$AUTOPOD_HOME/logs/tunnel-$POD_ID.log
   SSH_REASON=booting SSH_SAID=''
@@ -123,8 +129,9 @@ _tunnel_try() {
   return 1
 }
 
-# _tunnel_record PORT - writes the ssh process down that was just started, before it has even logged in: so nothing that happens to
-# us leaves one that nobody knows. When that fails, the process is ended; EX_FAIL.
+# _tunnel_record PORT - writes the ssh process down that was just started, before it has even logged
+# in: so nothing that happens to us leaves one that nobody knows. When that fails, the process is
+# ended; EX_FAIL.
 _tunnel_record() {
   os_process_start "$OS_PID" || OS_START=gone # it ended at once: its log says why
   TUNNEL_PID=$OS_PID _TUNNEL_START=$OS_START
@@ -139,7 +146,8 @@ _tunnel_record() {
   TUNNEL_PORT=$1
 }
 
-# _tunnel_login LOG - waits until ssh says that the tunnel is open; 1 when it ended or took too long.
+# _tunnel_login LOG - waits until ssh says that the tunnel is open; 1 when it ended or took too
+# long.
 _tunnel_login() {
   local left=$((TUNNEL_LOGIN_SECONDS * 20)) line
   while [ "$left" -gt 0 ]; do
@@ -175,5 +183,6 @@ _tunnel_explain() {
     *) what="no tunnel to $who: ${SSH_SAID:-ssh said nothing}" ;;
   esac
   [ -z "$TUNNEL_URL" ] || what="the tunnel to $POD_ID is open, but ComfyUI does not answer"
-  core_fail "$EX_TUNNEL" "$what" "${todo:-ssh said: ${SSH_SAID:-nothing}; autopod-info $POD_ID shows the pod}"
+  core_fail "$EX_TUNNEL" "$what" \
+    "${todo:-ssh said: ${SSH_SAID:-nothing}; autopod-info $POD_ID shows the pod}"
 }

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# ui.sh - what people read: steps, bars, warnings, errors, and the log file. All of it goes to stderr.
+# ui.sh - what people read: steps, bars, warnings, errors, and the log file. All of it goes to
+# stderr.
 
 [ -z "${_AUTOPOD_UI_SH:-}" ] || return 0 # @guard
 _AUTOPOD_UI_SH=1                         # @guard
@@ -55,8 +56,8 @@ ui_log() {
   { printf '%s %-7s %s[%s] %s\n' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT" >>"$_UI_LOG"; } 2>/dev/null || :
 }
 
-# ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets masked; our own arrows and
-# crosses become ASCII where the locale has no more.
+# ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets
+# masked; our own arrows and crosses become ASCII where the locale has no more.
 ui_clean() {
   local secret
   UI_TEXT=${1//[[:cntrl:]]/ }
@@ -117,8 +118,8 @@ ui_step() {
   ui_log info "$1 ..."
 }
 
-# ui_progress TEXT [DONE TOTAL] - how far the step is: redrawn in place on a terminal, elsewhere a plain line every
-# UI_LINE_EVERY seconds, so that a cron mail stays readable.
+# ui_progress TEXT [DONE TOTAL] - how far the step is: redrawn in place on a terminal, elsewhere a
+# plain line every UI_LINE_EVERY seconds, so that a cron mail stays readable.
 ui_progress() {
   [ -z "${AUTOPOD_QUIET:-}" ] || return 0
   ui_clean "$1"

@@ -14,8 +14,9 @@ _AUTOPOD_UPLOAD_SH=1                         # @guard
 
 UPLOAD_SHOW_FROM=1000000 # bytes; the progress of smaller files isn't worth a line
 
-# upload_files PLAN RECORD - uploads each `upload` line of PLAN (BYTES SHA256 NAME PATH); RECORD (uploads.json) says under which
-# name the server has it. UPLOAD_RENAMED is set when it is another than we wanted; EX_UPLOAD.
+# upload_files PLAN RECORD - uploads each `upload` line of PLAN (BYTES SHA256 NAME PATH); RECORD
+# (uploads.json) says under which name the server has it. UPLOAD_RENAMED is set when it is another
+# than we wanted; EX_UPLOAD.
 upload_files() {
   local tag bytes sum name path count=0 total=0 list=$CORE_TMP/uploads
   UPLOAD_RENAMED=''
@@ -32,7 +33,8 @@ upload_files() {
   ui_size "$total"
   UPLOAD_TEXT="$UI_COUNT, $UI_SIZE"
   jq -R -n '{uploads: [inputs | split("\t")
-    | {path: .[4], upload_name: .[2], server_name: .[3], bytes: (.[0] | tonumber), sha256: .[1]}]}' "$list" | state_save "$2"
+    | {path: .[4], upload_name: .[2], server_name: .[3], bytes: (.[0] | tonumber), sha256: .[1]}]}' \
+    "$list" | state_save "$2"
 }
 
 # _upload_file PATH NAME BYTES - one file; COMFY_NAME is what the server calls it; EX_UPLOAD.
@@ -47,12 +49,15 @@ _upload_file() {
   return "$status"
 }
 
-# _upload_check PATH BYTES - EX_UPLOAD when the file changed since it was checked, or is above the server's limit.
+# _upload_check PATH BYTES - EX_UPLOAD when the file changed since it was checked, or is above the
+# server's limit.
 _upload_check() {
   local size
   [ "$(os_size "$1" 2>/dev/null)" = "$2" ] ||
-    core_fail "$EX_UPLOAD" "$1 has changed or gone since the job was loaded" "run the job anew" || return
-  # The limit is on the whole request: the multipart lines around the file take some hundred bytes of it.
+    core_fail "$EX_UPLOAD" "$1 has changed or gone since the job was loaded" \
+      "run the job anew" || return
+  # The limit is on the whole request: the multipart lines around the file take some hundred bytes
+  # of it.
   [ -n "$COMFY_LIMIT" ] && [ $(($2 + 2000)) -gt "$COMFY_LIMIT" ] || return 0
   ui_size "$2"
   size=$UI_SIZE

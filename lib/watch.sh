@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# watch.sh - waits for a prompt to end: polls, tells how far it is, notices a lost link, a restarted server and the time limit.
+# watch.sh - waits for a prompt to end: polls, tells how far it is, notices a lost link, a restarted
+# server and the time limit.
 
 [ -z "${_AUTOPOD_WATCH_SH:-}" ] || return 0 # @guard
 _AUTOPOD_WATCH_SH=1                         # @guard
@@ -14,8 +15,9 @@ WATCH_POLL_FIRST=200       # milliseconds between the first polls
 WATCH_POLL_LAST=2000       # and between the later ones
 WATCH_RECONNECT_SECONDS=20 # for one try to bring a lost link back
 
-# watch_prompt PROMPT_ID DEADLINE HISTORY_FILE - returns when the prompt has ended, its history entry in HISTORY_FILE;
-# EX_TIME at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when the link stays away, EX_WORKFLOW when the server lost it.
+# watch_prompt PROMPT_ID DEADLINE HISTORY_FILE - returns when the prompt has ended, its history
+# entry in HISTORY_FILE; EX_TIME at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when the
+# link stays away, EX_WORKFLOW when the server lost it.
 watch_prompt() {
   local began pause=$WATCH_POLL_FIRST lost=0
   os_now
@@ -49,18 +51,19 @@ watch_prompt() {
 _watch_say() {
   local state="$COMFY_STATE $COMFY_POSITION" text say=ui_progress
   case $COMFY_STATE in
-    running) text=running ;;
-    pending) text="waiting at position $COMFY_POSITION of the server's queue" ;;
+    running) text='' ;;
+    pending) text="waiting at position $COMFY_POSITION of the server's queue, " ;;
     *) return 0 ;;
   esac
   os_now
   ui_duration $((OS_NOW - $1))
   [ "$state" = "$_WATCH_SAID" ] || say=ui_change
   _WATCH_SAID=$state
-  "$say" "$text, $UI_TIME"
+  "$say" "$text$UI_TIME"
 }
 
-# _watch_reconnect DEADLINE - the server doesn't answer: brings the link back, or waits for it until DEADLINE; EX_TUNNEL, EX_POD.
+# _watch_reconnect DEADLINE - the server doesn't answer: brings the link back, or waits for it until
+# DEADLINE; EX_TUNNEL, EX_POD.
 _watch_reconnect() {
   local limit pause=1
   os_now
@@ -88,7 +91,8 @@ _watch_reconnect() {
 
 # _watch_vanished - tells that the prompt is neither in the queue nor in the history; EX_WORKFLOW.
 _watch_vanished() {
-  core_fail "$EX_WORKFLOW" "the server has lost the job: it was restarted (out of memory?), or somebody took the job from its queue" \
+  core_fail "$EX_WORKFLOW" \
+    "the server has lost the job: it was restarted (out of memory?), or somebody removed it from the queue" \
     "comfy-run --resume submits it again"
 }
 
@@ -99,7 +103,8 @@ _watch_time_is_up() {
     core_fail "$EX_TIME" "the time limit is reached after $UI_TIME; the job was cancelled on the server" \
       "allow more with --timeout MINUTES or pod_config.timeout_minutes"
   else
-    core_fail "$EX_TIME" "the time limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
+    core_fail "$EX_TIME" \
+      "the time limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
       "it may still compute there; --timeout MINUTES allows more"
   fi
 }

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# local.sh - pods on this machine: a real sshd on loopback and a ComfyUI beside it, in a directory of their own.
-# Everything after "a pod with an ssh address" is the same road that a rented pod takes.
+# local.sh - pods on this machine: a real sshd on loopback and a ComfyUI beside it, in a directory
+# of their own. Everything after "a pod with an ssh address" is the same road that a rented pod
+# takes.
 
 [ -z "${_AUTOPOD_PROVIDERS_LOCAL_SH:-}" ] || return 0 # @guard
 _AUTOPOD_PROVIDERS_LOCAL_SH=1                         # @guard
@@ -11,8 +12,8 @@ _AUTOPOD_PROVIDERS_LOCAL_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 
-# A pod's directory holds: pod.json (what it is), processes (NAME PID START PORT, a line each), the ssh keys,
-# sshd_config, comfyui/ (input, output, temp), sshd.log, comfyui.log.
+# A pod's directory holds: pod.json (what it is), processes (NAME PID START PORT, a line each), the
+# ssh keys, sshd_config, comfyui/ (input, output, temp), sshd.log, comfyui.log.
 
 # provider_local_check - 0, or one line of reason on stderr and EX_MISSING.
 provider_local_check() {
@@ -32,7 +33,8 @@ provider_local_check() {
       "run 'make setup' in a clone, or: $_LOCAL_PYTHON -m pip install aiohttp Pillow"
 }
 
-# provider_local_create SPEC - makes a pod as the JSON SPEC wants it (name, gpu_type, gpu_count); prints the pod.
+# provider_local_create SPEC - makes a pod as the JSON SPEC wants it (name, gpu_type, gpu_count);
+# prints the pod.
 provider_local_create() {
   local dir
   provider_local_check || return
@@ -64,20 +66,23 @@ provider_local_list() {
   done | _local_pods
 }
 
-# provider_local_start ID - starts a stopped pod again, at new ports as a rented one; prints the pod; EX_POD.
+# provider_local_start ID - starts a stopped pod again, at new ports as a rented one; prints the
+# pod; EX_POD.
 provider_local_start() {
   _local_dir "$1" || return
   provider_local_check || return
   _local_end "$_LOCAL_DIR" && _local_boot "$_LOCAL_DIR" && provider_local_get "$1"
 }
 
-# provider_local_stop ID - ends exactly the processes that it started, keeps the directory; prints the pod; EX_POD_LEFT.
+# provider_local_stop ID - ends exactly the processes that it started, keeps the directory; prints
+# the pod; EX_POD_LEFT.
 provider_local_stop() {
   _local_dir "$1" || return
   _local_end "$_LOCAL_DIR" && provider_local_get "$1"
 }
 
-# provider_local_terminate ID - the same, and removes the directory; EX_POD_LEFT when a process did not end.
+# provider_local_terminate ID - the same, and removes the directory; EX_POD_LEFT when a process did
+# not end.
 provider_local_terminate() {
   _local_dir "$1" || return
   _local_end "$_LOCAL_DIR" && rm -rf -- "$_LOCAL_DIR"
@@ -118,7 +123,8 @@ _local_facts() {
     "$(<"$1/pod.json")" "$status" "$sshd_port" "$comfyui_port"
 }
 
-# _local_pods - stdin: lines of _local_facts; prints pods. comfy_port is what stands for "the pod's 8188".
+# _local_pods - stdin: lines of _local_facts; prints pods. comfy_port is what stands for "the pod's
+# 8188".
 _local_pods() {
   jq -c '.status as $status | .ssh_port as $ssh | .comfy_port as $comfy | .pod
     | .status = $status | .comfy_port = $comfy
@@ -174,8 +180,8 @@ _local_python() {
   _LOCAL_PYTHON=$HELPER_PYTHON
 }
 
-# _local_comfyui DIR - starts ComfyUI (a checkout, or the simulator) on a free loopback port. It may take its time
-# to answer: who opens the tunnel waits for that.
+# _local_comfyui DIR - starts ComfyUI (a checkout, or the simulator) on a free loopback port. It may
+# take its time to answer: who opens the tunnel waits for that.
 _local_comfyui() {
   local program extra
   _local_python && os_random_port || core_fail "$EX_POD" "no free port for ComfyUI" || return
@@ -200,5 +206,6 @@ _local_end() {
   while read -r name pid start _port; do
     os_end_process "$pid" "$start" || left="$left $name ($pid)"
   done 2>/dev/null <"$1/processes" || :
-  [ -z "$left" ] || core_fail "$EX_POD_LEFT" "could not end$left of pod ${1##*/}" "end them by hand: kill -9 PID"
+  [ -z "$left" ] || core_fail "$EX_POD_LEFT" "could not end$left of pod ${1##*/}" \
+    "end them by hand: kill -9 PID"
 }
