@@ -53,8 +53,7 @@ ssh_tunnel() {
 }
 
 # _ssh_options POD_ID KEY - sets _SSH_OPTIONS. -F none: nothing of the user's own ssh configuration
-# (a forward, a proxy, a control master) can redirect us, and ~/.ssh is never written. The cipher
-# list puts the one that is fastest on CPUs with AES instructions first.
+# (a forward, a proxy, a control master) can redirect us, and ~/.ssh is never written.
 _ssh_options() {
   local known=$AUTOPOD_HOME/known_hosts.d/$1
   known=${known//%/%%}
