@@ -161,7 +161,7 @@ batch_end() {
     ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
     ui_failed "interrupted"
     job_cancel || :
-    core_fail "$EX_FAIL" "interrupted; comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
+    core_fail "$EX_FAIL" "interrupted" "comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
     job_finish "$((128 + $(kill -l "${CORE_SIGNAL:-TERM}")))" || :
   fi
   target_close "$_BATCH_UNFETCHED" || CORE_STATUS=$?

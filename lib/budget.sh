@@ -26,6 +26,16 @@ budget_cost() {
   printf -v BUDGET_COST '%d.%04d' $((micro / 10000)) $((micro % 10000))
 }
 
+# budget_seconds USD USD_PER_HOUR - sets BUDGET_SECONDS to how long that much lasts; empty for a pod without a price.
+budget_seconds() {
+  local limit
+  BUDGET_SECONDS=''
+  budget_micro "$1" || return 0
+  limit=$BUDGET_MICRO
+  budget_micro "$2" && [ "$BUDGET_MICRO" -gt 0 ] || return 0
+  BUDGET_SECONDS=$((limit * 3600 / BUDGET_MICRO))
+}
+
 # budget_show USD - sets BUDGET_TEXT to "about $0.02" (rounded up to the cent), "less than $0.01",
 # or nothing for what is free.
 budget_show() {

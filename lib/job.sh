@@ -38,7 +38,7 @@ job_load() {
     "is the disk full?" || return
   _job_line "$lines" job | state_save "$JOB_RUN/job.json" &&
     _job_line "$lines" workflow | state_save "$JOB_RUN/workflow.json" &&
-    { LC_ALL=C grep -E $'^(job_id|timeout_minutes|upload)\t' "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
+    { LC_ALL=C grep -E $'^(job_id|timeout_minutes|max_cost_usd|upload)\t' "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
 }
 
 # job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing
@@ -185,28 +185,38 @@ _job_partial() {
   comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$1"
 }
 
-# job_await - waits for the end; history.json. EX_TIME, EX_TUNNEL, EX_WORKFLOW.
+# job_await - waits for the end; history.json. EX_TIME, EX_COST, EX_TUNNEL, EX_POD, EX_WORKFLOW.
 job_await() {
   local status=0
   ui_step Running
   [ ! -f "$JOB_RUN/history.json" ] || return 0
-  watch_prompt "$JOB_PROMPT_ID" $((JOB_SUBMITTED + $(_job_timeout))) "$CORE_TMP/history" || status=$?
+  _job_limit
+  watch_prompt "$JOB_PROMPT_ID" "$JOB_DEADLINE" "$CORE_TMP/history" "$JOB_LIMIT" || status=$?
   [ "$status" = "$EX_TUNNEL" ] || JOB_OPEN='' # ended, cancelled or lost: nothing is left to cancel
   [ "$status" = 0 ] || return "$status"
   state_save "$JOB_RUN/history.json" <"$CORE_TMP/history"
 }
 
-# _job_timeout - prints the time limit in whole seconds.
-_job_timeout() {
-  awk -F '\t' '$1 == "timeout_minutes" { s = $2 * 60; print (s == int(s)) ? s : int(s) + 1 }' "$JOB_RUN/plan"
+# _job_limit - sets JOB_DEADLINE (epoch) and JOB_LIMIT, the code it stands for: the time since the submission,
+# or what the pod may cost since the run began, whichever comes first.
+_job_limit() {
+  local seconds cost
+  seconds=$(awk -v m="$(_job_line "$JOB_RUN/plan" timeout_minutes)" \
+    'BEGIN { s = m * 60; print (s == int(s)) ? s : int(s) + 1 }')
+  JOB_DEADLINE=$((JOB_SUBMITTED + seconds)) JOB_LIMIT=$EX_TIME
+  cost=$(_job_line "$JOB_RUN/plan" max_cost_usd)
+  budget_seconds "$cost" "$POD_RATE"
+  if [ -n "$BUDGET_SECONDS" ] && [ $((JOB_BEGAN + BUDGET_SECONDS)) -lt "$JOB_DEADLINE" ]; then
+    JOB_DEADLINE=$((JOB_BEGAN + BUDGET_SECONDS)) JOB_LIMIT=$EX_COST
+  fi
 }
 
 # job_collect - judges the history entry and brings the outputs home; outputs.json. EX_WORKFLOW,
 # EX_DOWNLOAD.
 job_collect() {
   local plan=$CORE_TMP/collect status=0
-  helper_run history --prompt-id "$JOB_PROMPT_ID" --workflow "$JOB_RUN/workflow.json" --job "$JOB_RUN/job.json" \
-    <"$JOB_RUN/history.json" >"$plan" ||
+  helper_run history --prompt-id "$JOB_PROMPT_ID" --workflow "$JOB_RUN/workflow.json" \
+    --job "$JOB_RUN/job.json" <"$JOB_RUN/history.json" >"$plan" ||
     core_fail "$EX_WORKFLOW" "the server's history entry makes no sense" \
       "it is in $JOB_RUN/history.json" || return
   JOB_OPEN=''
@@ -217,12 +227,14 @@ job_collect() {
   else
     ui_failed "$JOB_STATE"
   fi
-  ui_step Download
-  collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
+  ! LC_ALL=C grep -qE $'^(file|text)\t' "$plan" || {
+    ui_step Download
+    collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
+    ui_count $(($(wc -l <"$JOB_RUN/collected"))) file
+    if [ "$status" = 0 ]; then ui_done "$UI_COUNT, verified"; else ui_failed "only $UI_COUNT"; fi
+  }
   _job_judge "$plan" "$status" || return
-  collect_list "$JOB_RUN/collected" | state_save "$JOB_RUN/outputs.json" || return
-  ui_count $(($(wc -l <"$JOB_RUN/collected"))) file
-  ui_done "$UI_COUNT, verified"
+  collect_list "$JOB_RUN/collected" | state_save "$JOB_RUN/outputs.json"
 }
 
 # _job_judge PLAN STATUS - what the whole amounts to: the workflow's own error first, then what is

@@ -15,9 +15,9 @@ WATCH_POLL_FIRST=200       # milliseconds between the first polls
 WATCH_POLL_LAST=2000       # and between the later ones
 WATCH_RECONNECT_SECONDS=20 # for one try to bring a lost link back
 
-# watch_prompt PROMPT_ID DEADLINE HISTORY_FILE - returns when the prompt has ended, its history
-# entry in HISTORY_FILE; EX_TIME at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when the
-# link stays away, EX_WORKFLOW when the server lost it.
+# watch_prompt PROMPT_ID DEADLINE HISTORY_FILE CODE - returns when the prompt has ended, its history entry
+# in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when
+# the link stays away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost the prompt.
 watch_prompt() {
   local began pause=$WATCH_POLL_FIRST lost=0
   os_now
@@ -38,7 +38,7 @@ watch_prompt() {
     fi
     os_now
     [ "$OS_NOW" -lt "$2" ] || {
-      _watch_time_is_up "$1" $((OS_NOW - began))
+      _watch_limit "$1" "$4" $((OS_NOW - began))
       return
     }
     core_sleep "$((pause / 1000)).$(printf '%03d' $((pause % 1000)))"
@@ -96,15 +96,15 @@ _watch_vanished() {
     "comfy-run --resume submits it again"
 }
 
-# _watch_time_is_up PROMPT_ID SECONDS - cancels the prompt on the server; EX_TIME.
-_watch_time_is_up() {
-  ui_duration "$2"
+# _watch_limit PROMPT_ID CODE SECONDS - cancels the prompt on the server, for CODE is reached: EX_TIME or EX_COST.
+_watch_limit() {
+  local limit='time limit' todo='allow more with --timeout MINUTES or pod_config.timeout_minutes'
+  [ "$2" = "$EX_TIME" ] || limit='cost limit' todo='allow more with pod_config.max_cost_usd'
+  ui_duration "$3"
   if comfy_cancel "$TARGET_URL" "$1"; then
-    core_fail "$EX_TIME" "the time limit is reached after $UI_TIME; the job was cancelled on the server" \
-      "allow more with --timeout MINUTES or pod_config.timeout_minutes"
+    core_fail "$2" "the $limit is reached after $UI_TIME; the job was cancelled on the server" "$todo"
   else
-    core_fail "$EX_TIME" \
-      "the time limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
-      "it may still compute there; --timeout MINUTES allows more"
+    core_fail "$2" "the $limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
+      "it may still compute there; $todo"
   fi
 }
