@@ -88,10 +88,11 @@ _job_step() {
 # job_target - opens where the job runs. On another pod than last time the earlier uploads and the
 # prompt are void.
 job_target() {
-  local before=''
+  local before='' now=''
   [ ! -f "$JOB_RUN/pod.json" ] || before=$(<"$JOB_RUN/pod.json")
   target_open "$JOB_RUN/job.json" "$JOB_RUN/pod.json" || return
-  [ -z "$before" ] || [ "$before" = "$(<"$JOB_RUN/pod.json")" ] ||
+  [ ! -f "$JOB_RUN/pod.json" ] || now=$(<"$JOB_RUN/pod.json")
+  [ -z "$before" ] || [ "${before%%,*}" = "${now%%,*}" ] || # its first field is the id
     rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json"
 }
 
@@ -99,48 +100,43 @@ job_target() {
 job_upload() {
   [ ! -f "$JOB_RUN/uploads.json" ] && LC_ALL=C grep -q $'^upload\t' "$JOB_RUN/plan" || return 0
   ui_step Upload
-  upload_files "$JOB_RUN/plan" "$JOB_RUN/uploads.json" || return
-  [ -z "$UPLOAD_RENAMED" ] || _job_rename || return
+  upload_files "$JOB_RUN/plan" "$CORE_TMP/uploads.json" || return
+  [ -z "$UPLOAD_RENAMED" ] || _job_rename "$CORE_TMP/uploads.json" || return
+  state_save "$JOB_RUN/uploads.json" <"$CORE_TMP/uploads.json" || return
   ui_done "$UPLOAD_TEXT"
 }
 
-# _job_rename - the workflow names the inputs as the server called them. (By Python: jq 1.6 would
-# round large seeds.)
+# _job_rename UPLOADS - the workflow names the inputs as the server called them. (By Python: jq 1.6
+# would round large seeds.)
 _job_rename() {
-  helper_run rename_uploads --uploads "$JOB_RUN/uploads.json" <"$JOB_RUN/workflow.json" >"$CORE_TMP/renamed" &&
+  helper_run rename_uploads --uploads "$1" <"$JOB_RUN/workflow.json" >"$CORE_TMP/renamed" &&
     state_save "$JOB_RUN/workflow.json" <"$CORE_TMP/renamed"
 }
 
-# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json.
-# EX_REFUSED, EX_TUNNEL.
+# job_submit - posts the workflow under an id of our own that is on disk first; prompt.json. One that
+# was posted before is only posted again when the server does not know it. EX_REFUSED, EX_TUNNEL.
 job_submit() {
   ui_step Submit
-  if [ ! -f "$JOB_RUN/prompt.json" ]; then
-    _job_new_prompt && _job_post || return
-  else
+  if [ -f "$JOB_RUN/prompt.json" ]; then
     IFS=' ' read -r JOB_PROMPT_ID JOB_CLIENT JOB_SUBMITTED \
       < <(jq -r '"\(.prompt_id) \(.client_id) \(.at)"' "$JOB_RUN/prompt.json")
-    if [ ! -f "$JOB_RUN/history.json" ]; then
-      JOB_OPEN=1
-      _job_known || _job_post || return
-    fi
+    [ -f "$JOB_RUN/history.json" ] || _job_known || _job_post || return
+  else
+    os_uuid && JOB_PROMPT_ID=$OS_UUID && os_uuid && JOB_CLIENT=$OS_UUID && _job_post || return
   fi
+  [ -f "$JOB_RUN/history.json" ] || JOB_OPEN=1
   ui_done "prompt $JOB_PROMPT_ID"
 }
 
-# _job_new_prompt - chooses the prompt's id and writes it down, before anything is posted.
-_job_new_prompt() {
-  os_uuid && JOB_PROMPT_ID=$OS_UUID && os_uuid && JOB_CLIENT=$OS_UUID || return
-  os_now
-  JOB_SUBMITTED=$OS_NOW
-  printf '{"prompt_id":"%s","client_id":"%s","at":%s,"url":"%s","pod":"%s"}\n' \
-    "$JOB_PROMPT_ID" "$JOB_CLIENT" "$JOB_SUBMITTED" "$TARGET_URL" "$POD_ID" | state_save "$JOB_RUN/prompt.json"
-}
-
-# _job_post - posts the prompt. After a lost answer the server is asked whether it knows the id:
-# only an unknown one is posted again, so nothing runs twice. EX_REFUSED, EX_TUNNEL.
+# _job_post - writes down the prompt's id, then posts it. After a lost answer the server is asked
+# whether it knows the id: only an unknown one is posted again, so nothing runs twice. EX_REFUSED,
+# EX_TUNNEL.
 _job_post() {
   local try status body=$CORE_TMP/body answer=$CORE_TMP/answer
+  os_now
+  JOB_SUBMITTED=$OS_NOW
+  printf '{"prompt_id":"%s","client_id":"%s","at":%s,"url":"%s","pod":"%s"}\n' "$JOB_PROMPT_ID" \
+    "$JOB_CLIENT" "$JOB_SUBMITTED" "$TARGET_URL" "$POD_ID" | state_save "$JOB_RUN/prompt.json" || return
   { printf '{"prompt_id":"%s","client_id":"%s","prompt":' "$JOB_PROMPT_ID" "$JOB_CLIENT" &&
     cat -- "$JOB_RUN/workflow.json" && printf '}'; } >"$body" ||
     core_fail "$EX_FAIL" "can't write $body" "is the disk full?" || return

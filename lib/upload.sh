@@ -7,7 +7,6 @@ _AUTOPOD_UPLOAD_SH=1                         # @guard
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
-. "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/comfy.sh"
@@ -34,7 +33,7 @@ upload_files() {
   UPLOAD_TEXT="$UI_COUNT, $UI_SIZE"
   jq -R -n '{uploads: [inputs | split("\t")
     | {path: .[4], upload_name: .[2], server_name: .[3], bytes: (.[0] | tonumber), sha256: .[1]}]}' \
-    "$list" | state_save "$2"
+    "$list" >"$2"
 }
 
 # _upload_file PATH NAME BYTES - one file; COMFY_NAME is what the server calls it; EX_UPLOAD.
