@@ -124,6 +124,7 @@ batch_resume() {
 # _batch_reopen RUN - undoes what stands in the way of running it again, by how it ended; EX_USAGE
 # when it is done.
 _batch_reopen() {
+  job_take "$1" || return
   [ -f "$1/result.json" ] || return 0 # killed in the middle: every step that has a file is done
   case $(jq -r '.exit_code' "$1/result.json") in
     0)

@@ -21,6 +21,7 @@ collect_outputs() {
   local tag a b c d e f count=0 total status=0
   total=$(LC_ALL=C grep -cE $'^(file|text)\t' "$1") || :
   : >>"$2"
+  _COLLECT_MARK=${2%/*} _COLLECT_MARK=${_COLLECT_MARK##*.} # the run's own: a resumed run finds its parts
   while IFS=$'\t' read -r tag a b c d e f; do
     case $tag in
       file) # KIND NODE CACHED QUERY NAME TARGET
@@ -56,11 +57,10 @@ _collect_known() {
 # _collect_file KIND NODE CACHED QUERY NAME TARGET JOURNAL - one file: download, verify, name;
 # EX_DOWNLOAD.
 _collect_file() {
-  local part=$6.$$.part bytes
+  local part=$6.$_COLLECT_MARK.part bytes
   _collect_room "$6" || return
   HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$4" "$part" ||
-    _collect_failed "$part" "the download of $5 broke off: $HTTP_ERROR" \
-      "the same command with --resume tries again" || return
+    _collect_broke_off "$part" "$5" || return
   [ "$HTTP_STATUS" != 404 ] || {
     _collect_gone "$part" "$3" "$5"
     return
@@ -73,7 +73,7 @@ _collect_file() {
   bytes=$(os_size "$part")
   [ "$bytes" = "${HTTP_LENGTH:-$bytes}" ] ||
     _collect_failed "$part" "$5 arrived with $bytes of $HTTP_LENGTH bytes" \
-      "the same command with --resume tries again" || return
+      "comfy-run --resume tries again" || return
   collect_readable "$part" "${5##*.}" ||
     _collect_failed "$part" "$5 is damaged: $COLLECT_WHY" \
       "look at the server's log; a new seed makes it run again" || return
@@ -82,7 +82,7 @@ _collect_file() {
 
 # _collect_text NODE TARGET CONTENT JOURNAL - a text output; CONTENT is as `printf %b` wants it.
 _collect_text() {
-  local part=$2.$$.part
+  local part=$2.$_COLLECT_MARK.part
   _collect_room "$2" || return
   printf '%b' "$3" 2>/dev/null >"$part" ||
     _collect_failed "$part" "can't write $2" "is the disk full?" || return
@@ -102,6 +102,16 @@ _collect_progress() { ui_progress "downloading, $1 %" "$1" 100; }
 _collect_failed() {
   rm -f -- "$1"
   core_fail "$EX_DOWNLOAD" "$2" "$3"
+}
+
+# _collect_broke_off PART NAME - a download that did not come to its end; EX_DOWNLOAD.
+_collect_broke_off() {
+  if [ "$HTTP_CURL" = 23 ]; then # curl: could not write
+    _collect_failed "$1" "can't write $1" "is the disk full? comfy-run --resume goes on when there is room"
+  else
+    _collect_failed "$1" "the download of $2 broke off: ${HTTP_ERROR:-HTTP $HTTP_STATUS}" \
+      "comfy-run --resume tries again"
+  fi
 }
 
 # _collect_gone PART CACHED NAME - a file that the history names, but the server no longer has;

@@ -162,16 +162,16 @@ _core_again() {
     CORE_SIGNAL=INT _CORE_SIGNAL_AT=$SECONDS
     "$CORE_TELL" warning "cleaning up; Ctrl+C once more ends at once"
   elif [ "$SECONDS" -gt "$_CORE_SIGNAL_AT" ]; then
-    _core_end_child
+    _core_end_child KILL # what the cleanup starts ignores TERM, as it does itself
     [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT"
     exit 130
   fi
 }
 
-# _core_end_child - ends the child of core_wait (background children ignore the terminal's Ctrl+C).
+# _core_end_child [SIGNAL] - ends the child of core_wait (background children ignore the terminal's Ctrl+C).
 _core_end_child() {
   [ -n "$_CORE_CHILD" ] || return 0
-  kill "$_CORE_CHILD" 2>/dev/null || :
+  kill -s "${1:-TERM}" "$_CORE_CHILD" 2>/dev/null || :
   wait "$_CORE_CHILD" 2>/dev/null || :
   _CORE_CHILD=''
 }

@@ -23,7 +23,8 @@ JOB_ALLOW_PARTIAL='' # --allow-partial
 
 JOB_SUBMIT_TRIES=3 # how often a prompt is posted that the server certainly does not know
 JOB_RUN=''         # the directory of the run at hand
-JOB_OPEN=''        # set while the server may be working on its prompt
+JOB_SECONDS=0 JOB_COST=0
+JOB_OPEN='' # set while the server may be working on its prompt
 
 # job_load FILE - checks and renders a job and lays it down as a new run; sets JOB_ID and JOB_RUN.
 # Nothing is contacted. EX_USAGE with every problem told.
@@ -58,11 +59,18 @@ job_run() {
   JOB_BEGAN=$OS_NOW
   core_forget_error
   ui_log info "run ${1##*/}"
+  job_take "$1" || return
   _job_steps || status=$?
   [ "$status" = 0 ] || ui_failed
   JOB_CODE=$status
   job_finish "$status" || status=$?
   return "$status"
+}
+
+# job_take RUN - makes sure that nobody else carries the run out; EX_USAGE when somebody does.
+job_take() {
+  state_lock "run-${1##*/}" 0 ||
+    core_fail "$EX_USAGE" "run ${1##*/} is being carried out by another comfy-run" "wait for that one"
 }
 
 # _job_steps - the steps of the run at hand, in order.
@@ -276,7 +284,7 @@ job_cancel() {
   fi
 }
 
-# job_finish CODE - writes result.json: how it went, what it took, what came of it.
+# job_finish CODE - writes result.json (how it went, what it took, what came of it), and gives the run free.
 job_finish() {
   local facts
   os_now
@@ -296,6 +304,7 @@ job_finish() {
     --arg cost "$JOB_COST" --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION"
     --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" --slurpfile outputs "$CORE_TMP/outputs")
   jq -n -c "${facts[@]}" "$_JOB_RESULT" | state_save "$JOB_RUN/result.json"
+  state_unlock "run-${JOB_RUN##*/}"
 }
 
 # The shape of result.json; the README describes it.

@@ -94,14 +94,14 @@ os_uuid() {
 
 # --- processes ---
 
-# os_spawn LOG CMD [ARG...] - starts CMD so that it outlives this program and its terminal; sets
-# OS_PID. A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up; a caller's
-# open files (a lock, a test runner's pipe) stay his own.
+# os_spawn LOG CMD [ARG...] - starts CMD with our stdin so that it outlives this program and its
+# terminal; sets OS_PID. A process group of its own keeps the terminal's Ctrl+C away, nohup its hang-up;
+# a caller's open files (a lock, a test runner's pipe) stay his own.
 os_spawn() {
   local log=$1
   shift
   set -m
-  nohup "$@" >>"$log" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+  nohup "$@" <&0 >>"$log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
   OS_PID=$!
   set +m
   disown "$OS_PID" 2>/dev/null || :

@@ -39,17 +39,22 @@ ssh_run() {
   core_wait ssh -T "${_SSH_OPTIONS[@]}" -p "$3" "$4@$2" "$6"
 }
 
-# ssh_tunnel POD_ID HOST PORT USER KEY LOCAL_PORT REMOTE_PORT LOG - starts a tunnel that outlives
-# us; sets OS_PID. It is open when LOG has the line $SSH_READY: ssh runs LocalCommand once login is
-# done and the local port is bound (and ends before it, when the port is taken), in the user's
-# shell: which may be nologin, so we name one. So an answer on that port can only come from this
-# pod.
+# ssh_tunnel POD_ID HOST PORT USER KEY LOCAL_PORT REMOTE_PORT LOG - starts a tunnel that outlives us;
+# sets OS_PID. It is open when LOG has the line $SSH_READY: ssh runs LocalCommand once login is done and
+# the local port is bound (and ends before it, when the port is taken), so an answer on that port can
+# only come from this pod. LocalCommand goes to $SHELL, which may be nologin: we name one.
+# With a session, not -N: only then sshd sets TCP_NODELAY, without which each answer that is written in
+# two pieces (every /view) waits 40 ms for an acknowledgement (measured, OpenSSH 9.2). The session reads
+# a pipe that nobody writes to, and ends with the link.
 ssh_tunnel() {
+  local pipe=$CORE_TMP/tunnel.$RANDOM
   _ssh_options "$1" "$5"
-  ui_debug ssh -N -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
-  os_spawn "$8" env SHELL=/bin/sh ssh -N -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
+  ui_debug ssh -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
+  mkfifo -m 600 -- "$pipe" || return
+  os_spawn "$8" env SHELL=/bin/sh ssh -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
     -o PermitLocalCommand=yes -o "LocalCommand=echo $SSH_READY" \
-    -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
+    -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2" 'exec cat >/dev/null' <>"$pipe"
+  rm -f -- "$pipe"
 }
 
 # _ssh_options POD_ID KEY - sets _SSH_OPTIONS. -F none: nothing of the user's own ssh configuration

@@ -167,7 +167,7 @@ AllowTcpForwarding local
 PrintMotd no
 SetEnv AUTOPOD_POD_ID=${1##*/}
 CONFIG
-  os_spawn "$1/sshd.log" "$(os_sshd)" -D -e -f "$1/sshd_config"
+  os_spawn "$1/sshd.log" "$(os_sshd)" -D -e -f "$1/sshd_config" </dev/null
   _local_record "$1" sshd "$OS_PORT" &&
     ssh_know "${1##*/}" 127.0.0.1 "$OS_PORT" "$1/host_key.pub"
 }
@@ -196,7 +196,7 @@ _local_comfyui() {
   os_spawn "$1/comfyui.log" "$_LOCAL_PYTHON" "$program" --cpu --listen 127.0.0.1 --port "$OS_PORT" \
     --input-directory "$1/comfyui/input" --output-directory "$1/comfyui/output" \
     --temp-directory "$1/comfyui" --user-directory "$1/comfyui/user" \
-    --disable-auto-launch ${extra[@]+"${extra[@]}"}
+    --disable-auto-launch ${extra[@]+"${extra[@]}"} </dev/null
   _local_record "$1" comfyui "$OS_PORT"
 }
 
