@@ -10,7 +10,6 @@ sound) by the small writers in this file. It has no other encoders and reads no 
 Routes: /system_stats /features /queue /prompt /history /view /upload/image /upload/mask
 /object_info /interrupt /free /embeddings /extensions /models /ws, each also under /api.
 
-It takes the flags of ComfyUI's main.py that matter to a client and ignores the others with a note.
 It trusts whoever can reach its port, as ComfyUI does: keep it on a loopback address.
 """
 
@@ -47,7 +46,12 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, cast
 
-from aiohttp import content_disposition_filename, parse_content_disposition, web
+try:
+    import PIL
+    from aiohttp import content_disposition_filename, parse_content_disposition, web
+except ImportError as error:
+    print(f"comfyui_sim: {error}: pip install aiohttp Pillow", file=sys.stderr)
+    sys.exit(3)
 
 if TYPE_CHECKING:
     from PIL import Image, PngImagePlugin
@@ -62,10 +66,10 @@ SAMPLER_STEP_SECONDS = 0.01
 # The real server announces the end of a prompt before it stores the history entry; a client that
 # asks at once found nothing in up to half of the tries (measured on ComfyUI 0.3.64).
 HISTORY_LAG_SECONDS = 0.0015
+# What a node costs a real server beside its own work: 5 to 8 ms for a prompt of two nodes.
+NODE_SECONDS = 0.001
 
 MAX_HISTORY = 10000
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
-MAX_SIZE = 16384
 
 # Names that a fresh ComfyUI install commonly has; files below models/ are listed beside them.
 STAND_IN_MODELS: dict[str, list[str]] = {
@@ -88,7 +92,12 @@ STAND_IN_MODELS: dict[str, list[str]] = {
     ],
     "audio_encoders": ["wav2vec2_large_english_fp16.safetensors"],
 }
-MODEL_FOLDERS = ["checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models", "custom_nodes", "hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"]
+FOLDER_NAMES = (
+    "checkpoints configs loras vae text_encoders diffusion_models clip_vision style_models "
+    "embeddings diffusers vae_approx controlnet gligen upscale_models custom_nodes hypernetworks "
+    "photomaker classifiers model_patches audio_encoders"
+)
+MODEL_FOLDERS = FOLDER_NAMES.split()
 
 EXTENSIONS = ["/extensions/core/clipspace.js", "/extensions/core/widgetInputs.js"]
 
@@ -117,7 +126,6 @@ class Folders:
             os.makedirs(path, exist_ok=True)
 
     def clean_temp(self) -> None:
-        """Removes the temp folder and all in it."""
         shutil.rmtree(self.by_type["temp"], ignore_errors=True)
 
     def split_annotation(self, name: str) -> tuple[str, str | None]:
@@ -150,16 +158,12 @@ class Folders:
 
     def inputs(self, *kinds: str) -> list[str]:
         """Files directly in input/ whose MIME type starts with one of the kinds, sorted."""
-        try:
-            names = sorted(os.listdir(self.by_type["input"]))
-        except OSError:
-            return []
-        return [
-            name
-            for name in names
-            if (mimetypes.guess_type(name)[0] or "").startswith(kinds)
-            and os.path.isfile(os.path.join(self.by_type["input"], name))
-        ]
+        found = []
+        for entry in os.scandir(self.by_type["input"]):
+            kind = mimetypes.guess_type(entry.name)[0] or ""
+            if kind.startswith(kinds) and entry.is_file():
+                found.append(entry.name)
+        return sorted(found)
 
     def model_names(self, folder: str) -> list[str]:
         """Stand-in names and the files below models/FOLDER, sorted."""
@@ -174,9 +178,8 @@ class Folders:
     ) -> tuple[str, str, str, int]:
         """Where a node saves its next file: folder, subfolder, name and counter.
 
-        The counter is one above the highest in the folder, whatever the extension. %width%,
-        %height% and the parts of the local time are filled in; %date:...% is the browser's job.
-        Raises Exception (that is what ComfyUI raises) for a prefix that leaves the folder.
+        The counter is one above the highest in the folder, whatever the extension. Raises
+        Exception (that is what ComfyUI raises) for a prefix that leaves the folder.
         """
         top = self.by_type[kind]
         if "%" in prefix:
@@ -186,7 +189,8 @@ class Folders:
         if not is_inside(os.path.abspath(folder), top):
             raise Exception(
                 "**** ERROR: Saving image outside the output folder is not allowed.\n"
-                f" full_output_folder: {os.path.abspath(folder)}\n         output_dir: {top}"
+                f" full_output_folder: {os.path.abspath(folder)}\n         output_dir: {top}\n"
+                f"         commonpath: {os.path.commonpath((top, os.path.abspath(folder)))}"
             )
         os.makedirs(folder, exist_ok=True)
         counter = 0
@@ -204,18 +208,10 @@ def is_inside(path: str, folder: str) -> bool:
 
 
 def fill_prefix(prefix: str, width: int, height: int) -> str:
-    """Fills the variables that the server knows into a filename_prefix."""
-    now = time.localtime()
-    values = {
-        "width": str(width),
-        "height": str(height),
-        "year": str(now.tm_year),
-        "month": f"{now.tm_mon:02}",
-        "day": f"{now.tm_mday:02}",
-        "hour": f"{now.tm_hour:02}",
-        "minute": f"{now.tm_min:02}",
-        "second": f"{now.tm_sec:02}",
-    }
+    """Fills in the variables that the server knows; %date:...% is the browser's job."""
+    codes = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H", "minute": "%M", "second": "%S"}
+    values = {name: time.strftime(code) for name, code in codes.items()}
+    values.update(width=str(width), height=str(height))
     for name, value in values.items():
         prefix = prefix.replace(f"%{name}%", value)
     return prefix
@@ -228,7 +224,7 @@ def fill_prefix(prefix: str, width: int, height: int) -> str:
 class Recipe:
     """What stands in for a model, a conditioning or the like: how it came about.
 
-    key is a digest of everything upstream; text is what a picture drawn from it is labelled with.
+    key is a digest of everything upstream; text labels the pictures that are drawn from it.
     """
 
     key: str
@@ -254,10 +250,6 @@ class Audio:
     rate: int
     channels: int
 
-    @property
-    def seconds(self) -> float:
-        return len(self.samples) / (2 * self.channels * self.rate)
-
 
 @dataclass
 class Video:
@@ -268,10 +260,10 @@ class Video:
 
 
 @dataclass
-class Shown:
-    """The result of an output node: what it shows in the history, and its outputs."""
+class Result:
+    """What a node left behind: what it shows in the history, if anything, and its outputs."""
 
-    ui: dict[str, Json]
+    shown: dict[str, Json] | None
     outputs: tuple[Any, ...] = ()
 
 
@@ -317,8 +309,6 @@ def describe(value: Any) -> Json:
     """How a value is shown in current_inputs of an error: scalars as they are, others as text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, list) and value and hasattr(value[0], "tobytes"):
-        return f"tensor({len(value)} image(s) of {value[0].width}x{value[0].height})"
     return repr(value)[:200]
 
 
@@ -342,9 +332,6 @@ def draw_picture(key: str, width: int, height: int, text: str) -> Image.Image:
         pen.ellipse(box, fill=(red, green, blue, 64 + alpha // 2))
     label = text.encode("ascii", "replace").decode()
     if label and width >= 128 and height >= 64:
-        limit = width // 7
-        if len(label) > limit:
-            label = label[: limit - 3] + "..."
         pen.rectangle((0, height - 18, width, height), fill=(0, 0, 0, 144))
         pen.text((6, height - 15), label, fill=(255, 255, 255, 255))
     return picture
@@ -356,13 +343,9 @@ def move_picture(picture: Image.Image, width: int, height: int, count: int) -> I
 
     frames = []
     for index in range(count):
-        shrink = 0.25 * index / max(1, count - 1) / 2
-        box = (
-            picture.width * shrink,
-            picture.height * shrink,
-            picture.width * (1 - shrink),
-            picture.height * (1 - shrink),
-        )
+        zoom = 0.125 * index / max(1, count - 1)
+        left, top = picture.width * zoom, picture.height * zoom
+        box = (left, top, picture.width - left, picture.height - top)
         frames.append(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
     return frames
 
@@ -371,25 +354,18 @@ def scale_picture(
     picture: Image.Image, width: int, height: int, method: str, crop: str = "disabled"
 ) -> Image.Image:
     """Scales as ComfyUI does; crop "center" cuts to the new shape first."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     methods = {
         "nearest-exact": Image.Resampling.NEAREST,
         "bilinear": Image.Resampling.BILINEAR,
         "area": Image.Resampling.BOX,
         "bicubic": Image.Resampling.BICUBIC,
-        "bislerp": Image.Resampling.BICUBIC,
         "lanczos": Image.Resampling.LANCZOS,
     }
-    left = top = 0.0
-    old_width, old_height = float(picture.width), float(picture.height)
     if crop == "center":
-        if old_width / old_height > width / height:
-            left = round((old_width - old_height * width / height) / 2)
-        else:
-            top = round((old_height - old_width * height / width) / 2)
-    box = (left, top, old_width - left, old_height - top)
-    return picture.resize((width, height), methods[method], box=box)
+        return ImageOps.fit(picture, (width, height), methods[method])
+    return picture.resize((width, height), methods[method])
 
 
 # --- file formats that Pillow doesn't write ------------------------------------------------------
@@ -540,7 +516,6 @@ CHOICES = {
     "samplers": SAMPLERS.split(),
     "schedulers": SCHEDULERS.split(),
     "scaling": ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"],
-    "latent_scaling": ["nearest-exact", "bilinear", "area", "bicubic", "bislerp"],
     "crop": ["disabled", "center"],
 }
 
@@ -617,9 +592,8 @@ class Node:
     run: Callable[..., Any]
     about: str = ""
     module: str = "nodes"
-    # Nodes come in two kinds: those against ComfyUI's newer API ("v3") are shown differently.
+    # Whether it is written against ComfyUI's newer node API: that is shown differently.
     v3: bool = False
-    experimental: bool = False
     is_output: bool = False
     hidden: tuple[str, ...] = ()
     tips: list[str] | None = None
@@ -653,7 +627,7 @@ class Node:
         }
         if self.v3:
             found["output_tooltips"] = [None] * len(self.outputs)
-            found.update(deprecated=False, experimental=self.experimental, api_node=False)
+            found.update(deprecated=False, experimental=False, api_node=False)
         elif self.tips:
             found["output_tooltips"] = self.tips
         return found
@@ -706,21 +680,15 @@ class Run:
     metadata: bool
     # Tells clients (step, steps, preview) and raises Interrupted when the user asked to stop.
     progress: Callable[[int, int, Image.Image | None], None]
+    say: Callable[[str], None]
 
     def recipe(self, *parts: Any) -> str:
         """A digest of this node's class and some values."""
         return digest((self.prompt[self.node_id]["class_type"], *parts))
 
-    def sent_along(self) -> dict[str, Json]:
-        """What the client wants to be saved in files, such as the browser's workflow."""
-        return self.extra.get("extra_pnginfo") or {}
-
 
 # --- nodes: images -------------------------------------------------------------------------------
 
-IMAGE_NODES = "comfy_extras.nodes_images"
-POST_NODES = "comfy_extras.nodes_post_processing"
-SAVE_ABOUT = "Saves the input images to your ComfyUI output directory."
 PREFIX_TIP = (
     "The prefix for the file to save. This may include formatting information such as "
     "%date:yyyy-MM-dd% or %Empty Latent Image.width% to include values from nodes."
@@ -819,17 +787,6 @@ def image_scale(
     return ([scale_picture(one, width, height, upscale_method, crop) for one in image],)
 
 
-@node("""
-ImageScaleBy | image/upscaling | IMAGE | Upscale Image By
-    image IMAGE
-    upscale_method $scaling
-    scale_by FLOAT 1.0 0.01..8.0 step=0.01
-""")
-def image_scale_by(run: Run, image: Images, upscale_method: str, scale_by: float) -> tuple[Images]:
-    width, height = (max(1, round(side * scale_by)) for side in image[0].size)
-    return ([scale_picture(one, width, height, upscale_method) for one in image],)
-
-
 @node(
     """
 ImageBlur | image/postprocessing | IMAGE | -
@@ -837,7 +794,6 @@ ImageBlur | image/postprocessing | IMAGE | -
     blur_radius INT 1 1..31 step=1
     sigma FLOAT 1.0 0.1..10.0 step=0.1
 """,
-    module=POST_NODES,
     v3=True,
 )
 def image_blur(run: Run, image: Images, blur_radius: int, sigma: float) -> tuple[Images]:
@@ -861,12 +817,12 @@ def png_metadata(run: Run) -> PngImagePlugin.PngInfo | None:
         return None
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("prompt", json.dumps(run.prompt))
-    for name, value in run.sent_along().items():
+    for name, value in (run.extra.get("extra_pnginfo") or {}).items():
         chunks.add_text(name, json.dumps(value))
     return chunks
 
 
-def save_png(run: Run, images: Images, kind: str, prefix: str, level: int) -> Shown:
+def save_png(run: Run, images: Images, kind: str, prefix: str, level: int) -> Result:
     """Saves each picture as a PNG file."""
     width, height = images[0].size
     folder, subfolder, name, counter = run.folders.next_output(kind, prefix, width, height)
@@ -877,7 +833,7 @@ def save_png(run: Run, images: Images, kind: str, prefix: str, level: int) -> Sh
         path = os.path.join(folder, file)
         picture.save(path, "PNG", pnginfo=chunks, compress_level=level)
         files.append(saved(kind, subfolder, file))
-    return Shown({"images": files})
+    return Result({"images": files})
 
 
 @node(
@@ -886,10 +842,9 @@ SaveImage | image | | Save Image
     images IMAGE # The images to save.
     filename_prefix STRING "ComfyUI" # {PREFIX_TIP}
 """,
-    about=SAVE_ABOUT,
     saves=True,
 )
-def save_image(run: Run, images: Images, filename_prefix: str) -> Shown:
+def save_image(run: Run, images: Images, filename_prefix: str) -> Result:
     return save_png(run, images, "output", filename_prefix, 4)
 
 
@@ -898,23 +853,10 @@ def save_image(run: Run, images: Images, filename_prefix: str) -> Shown:
 PreviewImage | image | | Preview Image
     images IMAGE
 """,
-    about=SAVE_ABOUT,
     saves=True,
 )
-def preview_image(run: Run, images: Images) -> Shown:
+def preview_image(run: Run, images: Images) -> Result:
     return save_png(run, images, "temp", "ComfyUI_temp_" + run.folders.temp_tag, 1)
-
-
-def save_animation(
-    run: Run, images: Images, prefix: str, extension: str, fps: float, **options: Any
-) -> Shown:
-    """Saves all pictures as one animated file."""
-    width, height = images[0].size
-    folder, subfolder, name, counter = run.folders.next_output("output", prefix, width, height)
-    file = f"{name}_{counter:05}_.{extension}"
-    options.update(save_all=True, append_images=images[1:], duration=int(1000.0 / fps))
-    images[0].save(os.path.join(folder, file), **options)
-    return Shown({"images": [saved("output", subfolder, file)], "animated": (len(images) != 1,)})
 
 
 @node(
@@ -927,26 +869,23 @@ SaveAnimatedWEBP | image/animation |
     quality INT 80 0..100
     method default|fastest|slowest
 """,
-    module=IMAGE_NODES,
     saves=True,
 )
 def save_animated_webp(
     run: Run, images: Images, filename_prefix: str, fps: float, method: str, **options: Any
-) -> Shown:
+) -> Result:
+    width, height = images[0].size
+    folder, subfolder, name, counter = run.folders.next_output(
+        "output", filename_prefix, width, height
+    )
+    file = f"{name}_{counter:05}_.webp"
     options["method"] = {"default": 4, "fastest": 0, "slowest": 6}[method]
-    exif = images[0].getexif()
-    if run.metadata:
-        # Model (0x0110) holds the prompt; what came with it goes into the tags below that one.
-        exif[0x0110] = "prompt:" + json.dumps(run.prompt)
-        for offset, (name, value) in enumerate(run.sent_along().items()):
-            exif[0x010F - offset] = f"{name}:{json.dumps(value)}"
-    return save_animation(run, images, filename_prefix, "webp", fps, exif=exif, **options)
+    options.update(save_all=True, append_images=images[1:], duration=int(1000.0 / fps))
+    images[0].save(os.path.join(folder, file), **options)
+    return Result({"images": [saved("output", subfolder, file)], "animated": (len(images) != 1,)})
 
 
 # --- nodes: video and sound ----------------------------------------------------------------------
-
-VIDEO_NODES = "comfy_extras.nodes_video"
-AUDIO_NODES = "comfy_extras.nodes_audio"
 
 
 def save_bytes(run: Run, kind: str, prefix: str, extension: str, data: bytes) -> dict[str, str]:
@@ -965,7 +904,6 @@ CreateVideo | image/video | VIDEO | Create Video
     fps FLOAT 30.0 1.0..120.0 step=1.0
     audio? AUDIO
 """,
-    module=VIDEO_NODES,
     v3=True,
 )
 def create_video(run: Run, images: Images, fps: float, audio: Audio | None = None) -> tuple[Video]:
@@ -980,19 +918,18 @@ SaveVideo | image/video | | Save Video
     format auto|mp4 default="auto" # The format to save the video as.
     codec auto|h264 default="auto" # The codec to use for the video.
 """,
-    about=SAVE_ABOUT,
-    module=VIDEO_NODES,
+    module="comfy_extras.nodes_video",
     v3=True,
     saves=True,
 )
-def save_video(run: Run, video: Video, filename_prefix: str, format: str, codec: str) -> Shown:
+def save_video(run: Run, video: Video, filename_prefix: str, format: str, codec: str) -> Result:
     # /prompt doesn't check the choices of nodes against the newer API, so they come up here.
     if format not in ("auto", "mp4"):
         raise ValueError(f"{format!r} is not a valid VideoContainer")
     if codec not in ("auto", "h264"):
         raise ValueError(f"{codec!r} is not a valid VideoCodec")
     file = save_bytes(run, "output", filename_prefix, "mp4", mp4_file(video.frames, video.fps))
-    return Shown({"images": [file], "animated": (True,)})
+    return Result({"images": [file], "animated": (True,)})
 
 
 @node(
@@ -1000,7 +937,6 @@ def save_video(run: Run, video: Video, filename_prefix: str, format: str, codec:
 LoadAudio | audio | AUDIO | Load Audio
     audio %audio,video audio_upload=true
 """,
-    module=AUDIO_NODES,
     checks={"audio": file_check("audio")},
     marker=file_marker("audio"),
 )
@@ -1010,28 +946,14 @@ def load_audio(run: Run, audio: str) -> tuple[Audio]:
 
 @node(
     """
-EmptyAudio | audio | AUDIO | Empty Audio
-    duration FLOAT 60.0 0.0..18446744073709551615 step=0.01
-    sample_rate INT 44100
-    channels INT 2 1..2
-""",
-    module=AUDIO_NODES,
-)
-def empty_audio(run: Run, duration: float, sample_rate: int, channels: int) -> tuple[Audio]:
-    return (Audio(bytes(int(duration * sample_rate) * 2 * channels), sample_rate, channels),)
-
-
-@node(
-    """
 SaveAudio | audio | | Save Audio (FLAC)
     audio AUDIO
     filename_prefix STRING "audio/ComfyUI"
 """,
-    module=AUDIO_NODES,
     saves=True,
 )
-def save_audio(run: Run, audio: Audio, filename_prefix: str) -> Shown:
-    return Shown({"audio": [save_bytes(run, "output", filename_prefix, "flac", flac_file(audio))]})
+def save_audio(run: Run, audio: Audio, filename_prefix: str) -> Result:
+    return Result({"audio": [save_bytes(run, "output", filename_prefix, "flac", flac_file(audio))]})
 
 
 @node(
@@ -1039,12 +961,11 @@ def save_audio(run: Run, audio: Audio, filename_prefix: str) -> Shown:
 PreviewAudio | audio | | Preview Audio
     audio AUDIO
 """,
-    module=AUDIO_NODES,
     saves=True,
 )
-def preview_audio(run: Run, audio: Audio) -> Shown:
+def preview_audio(run: Run, audio: Audio) -> Result:
     prefix = "ComfyUI_temp_" + run.folders.temp_tag
-    return Shown({"audio": [save_bytes(run, "temp", prefix, "flac", flac_file(audio))]})
+    return Result({"audio": [save_bytes(run, "temp", prefix, "flac", flac_file(audio))]})
 
 
 # --- nodes: values and text ----------------------------------------------------------------------
@@ -1055,18 +976,10 @@ def same_value(run: Run, value: Any) -> tuple[Any]:
     return (value,)
 
 
-for _kind, _title, _options in (
-    ("Int", "Int", "-9223372036854775807..9223372036854775807 control_after_generate=true"),
-    ("Float", "Float", "-9223372036854775807..9223372036854775807"),
-    ("String", "String", "multiline=false"),
-    ("StringMultiline", "String (Multiline)", "multiline=true"),
-    ("Boolean", "Boolean", ""),
-):
-    _type = _kind.replace("Multiline", "").upper()
+for _kind in ("Int", "Float", "String", "Boolean"):
     declare(
-        f"Primitive{_kind} | utils/primitive | {_type} | {_title}\n value {_type} {_options}",
+        f"Primitive{_kind} | utils/primitive | {_kind.upper()} | {_kind}\n value {_kind.upper()}",
         same_value,
-        module="comfy_extras.nodes_primitive",
         v3=True,
     )
 
@@ -1076,18 +989,14 @@ for _kind, _title, _options in (
 PreviewAny | utils | | Preview Any
     source *
 """,
-    module="comfy_extras.nodes_preview_any",
     is_output=True,
 )
-def preview_any(run: Run, source: Any) -> Shown:
-    return Shown({"text": (str(describe(source)),)})
+def preview_any(run: Run, source: Any) -> Result:
+    return Result({"text": (str(describe(source)),)})
 
 
 # --- nodes: what needs a model -------------------------------------------------------------------
 
-SVD_NODES = "comfy_extras.nodes_video_model"
-UPSCALE_NODES = "comfy_extras.nodes_upscale_model"
-WAN_NODES = "comfy_extras.nodes_wan"
 
 # Nodes that turn models and conditionings into others; stand_in() runs them all.
 STAND_INS = """
@@ -1115,11 +1024,6 @@ LoraLoader | loaders | MODEL CLIP | Load LoRA
     strength_model FLOAT 1.0 -100.0..100.0 step=0.01
     strength_clip FLOAT 1.0 -100.0..100.0 step=0.01
 
-LoraLoaderModelOnly | loaders | MODEL
-    model MODEL
-    lora_name @loras
-    strength_model FLOAT 1.0 -100.0..100.0 step=0.01
-
 CLIPSetLastLayer | conditioning | CLIP | CLIP Set Last Layer
     clip CLIP
     stop_at_clip_layer INT -1 -24..-1 step=1
@@ -1131,14 +1035,6 @@ ModelSamplingSD3 | advanced/model | MODEL
 VideoLinearCFGGuidance | sampling/video_models | MODEL
     model MODEL
     min_cfg FLOAT 1.0 0.0..100.0 step=0.5 round=0.01
-
-CLIPVisionLoader | loaders | CLIP_VISION | Load CLIP Vision
-    clip_name @clip_vision
-
-CLIPVisionEncode | conditioning | CLIP_VISION_OUTPUT | CLIP Vision Encode
-    clip_vision CLIP_VISION
-    image IMAGE
-    crop center|none
 """
 STAND_INS_V3 = """
 AudioEncoderLoader | loaders | AUDIO_ENCODER | -
@@ -1155,7 +1051,6 @@ AudioEncoderEncode | conditioning | AUDIO_ENCODER_OUTPUT | -
 CheckpointLoaderSimple | loaders | MODEL CLIP VAE | Load Checkpoint
     ckpt_name @checkpoints # The name of the checkpoint (model) to load.
 """,
-    about="Loads a diffusion model checkpoint, diffusion models are used to denoise latents.",
     tips=[
         "The model used for denoising latents.",
         "The CLIP model used for encoding text prompts.",
@@ -1228,8 +1123,6 @@ KSampler | sampling | LATENT
     latent_image LATENT # The latent image to denoise.
     denoise FLOAT 1.0 0.0..1.0 step=0.01 # How much of the initial image is replaced.
 """,
-    about="Uses the provided model, positive and negative conditioning to denoise the latent "
-    "image.",
     tips=["The denoised latent."],
 )
 def ksampler(
@@ -1291,8 +1184,7 @@ SVD_img2vid_Conditioning | conditioning/video_models |\
     motion_bucket_id INT 127 1..1023
     fps INT 6 1..1024
     augmentation_level FLOAT 0.0 0.0..10.0 step=0.01
-""",
-    module=SVD_NODES,
+"""
 )
 def svd_conditioning(
     run: Run, init_image: Images, width: int, height: int, video_frames: int, **others: Any
@@ -1316,7 +1208,6 @@ WanSoundImageToVideo | conditioning/video_models |\
     control_video? IMAGE
     ref_motion? IMAGE
 """,
-    module=WAN_NODES,
     v3=True,
 )
 def wan_sound_to_video(
@@ -1339,7 +1230,6 @@ def wan_sound_to_video(
 UpscaleModelLoader | loaders | UPSCALE_MODEL | Load Upscale Model
     model_name @upscale_models
 """,
-    module=UPSCALE_NODES,
     v3=True,
 )
 def upscale_model_loader(run: Run, model_name: str) -> tuple[Recipe]:
@@ -1357,7 +1247,6 @@ ImageUpscaleWithModel | image/upscaling | IMAGE | Upscale Image (using Model)
     upscale_model UPSCALE_MODEL
     image IMAGE
 """,
-    module=UPSCALE_NODES,
     v3=True,
 )
 def image_upscale_with_model(run: Run, upscale_model: Recipe, image: Images) -> tuple[Images]:
@@ -1432,7 +1321,7 @@ OOM | lab | IMAGE
     image IMAGE
 """)
 def lab_oom(run: Run, image: Images) -> None:
-    raise OutOfMemoryError("Allocation on device (pretended by comfyui_sim)")
+    raise OutOfMemoryError("Allocation on device (lab: pretend CUDA out of memory)")
 
 
 def refuse_text(folders: Folders, value: Any) -> str | None:
@@ -1462,8 +1351,9 @@ Text | lab | STRING
     is_output=True,
     hidden=("unique_id",),
 )
-def lab_text(run: Run, text: str) -> Shown:
-    return Shown({"text": (text,)}, (text,))
+def lab_text(run: Run, text: str) -> Result:
+    run.say("progress text: " + text)
+    return Result({"text": (text,)}, (text,))
 
 
 @lab(
@@ -1473,9 +1363,9 @@ Ui | lab |
 """,
     is_output=True,
 )
-def lab_ui(run: Run, **inputs: str) -> Shown:
+def lab_ui(run: Run, **inputs: str) -> Result:
     """Shows any JSON object as its output, as custom nodes do."""
-    return Shown(json.loads(inputs["json"]))
+    return Result(json.loads(inputs["json"]))
 
 
 @lab("""
@@ -1523,6 +1413,11 @@ def type_name(error: BaseException) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
+def stack_of(error: BaseException) -> list[str]:
+    """The traceback of an exception, a call a line."""
+    return traceback.format_tb(error.__traceback__)
+
+
 def problem(kind: str, message: str, details: str, **extra: Json) -> dict[str, Json]:
     """An error as /prompt answers it."""
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
@@ -1531,15 +1426,6 @@ def problem(kind: str, message: str, details: str, **extra: Json) -> dict[str, J
 def types_match(received: str, wanted: str) -> bool:
     """Whether an output may go into an input; both can be lists with commas, "*" is any."""
     return "*" in (received, wanted) or set(received.split(",")) <= set(wanted.split(","))
-
-
-@dataclass
-class Verdict:
-    """What /prompt found: either an error, or the outputs that can run."""
-
-    error: dict[str, Json] | None
-    outputs: list[str]
-    node_errors: dict[str, Json]
 
 
 class Validator:
@@ -1556,10 +1442,11 @@ class Validator:
         self.prompt = prompt
         self.seen: dict[str, tuple[bool, list[Json]]] = {}
 
-    def run(self, targets: Sequence[str] | None) -> Verdict:
+    def run(self, targets: Sequence[str] | None) -> tuple[Json, list[str], dict[str, Json]]:
         """Validates all outputs, or those among the targets.
 
-        Raises whatever a malformed prompt leads to; the server answers that with a 500.
+        Returns the error, or None; the outputs that can run; and what is wrong by node. Raises
+        whatever a malformed prompt leads to; the server answers that with a 500.
         """
         outputs = []
         for node_id in self.prompt:
@@ -1572,75 +1459,62 @@ class Validator:
                 if NODES[entry["class_type"]].is_output and (targets is None or node_id in targets):
                     outputs.append(node_id)
                 continue
-            return Verdict(problem("invalid_prompt", message, f"Node ID '#{node_id}'"), [], {})
+            return problem("invalid_prompt", message, f"Node ID '#{node_id}'"), [], {}
         if not outputs:
-            return Verdict(problem("prompt_no_outputs", "Prompt has no outputs", ""), [], {})
-        return self._outputs(outputs)
-
-    def _outputs(self, outputs: list[str]) -> Verdict:
-        good: list[str] = []
-        lines: list[str] = []
+            return problem("prompt_no_outputs", "Prompt has no outputs", ""), [], {}
+        good = []
+        lines = []
         node_errors: dict[str, Json] = {}
         for output in outputs:
             try:
-                valid, reasons = self._node(output)
+                valid, faults = self._node(output)
             except Exception as error:
-                reasons = [
-                    problem(
-                        "exception_during_validation",
-                        "Exception when validating node",
-                        str(error),
-                        exception_type=type_name(error),
-                        traceback=traceback.format_tb(error.__traceback__),
-                    )
-                ]
-                valid = False
-                self.seen[output] = (False, reasons)
+                message = "Exception when validating node"
+                about = {"exception_type": type_name(error), "traceback": stack_of(error)}
+                fault = problem("exception_during_validation", message, str(error), **about)
+                valid, faults = self.seen[output] = (False, [fault])
             if valid:
                 good.append(output)
                 continue
-            lines += [f"{reason['message']}: {reason['details']}" for reason in reasons]
-            for node_id, (fine, reasons) in self.seen.items():
-                if fine or not reasons:
-                    continue
-                class_type = self.prompt[node_id]["class_type"]
-                entry = {"errors": reasons, "dependent_outputs": [], "class_type": class_type}
-                node_errors.setdefault(node_id, entry)["dependent_outputs"].append(output)
+            lines += [f"{fault['message']}: {fault['details']}" for fault in faults]
+            for node_id, (_, faults) in self.seen.items():
+                if faults:
+                    kind = self.prompt[node_id]["class_type"]
+                    entry = {"errors": faults, "dependent_outputs": [], "class_type": kind}
+                    node_errors.setdefault(node_id, entry)["dependent_outputs"].append(output)
         if good:
-            return Verdict(None, good, node_errors)
+            return None, good, node_errors
         message = "Prompt outputs failed validation"
         failed = problem("prompt_outputs_failed_validation", message, "\n".join(lines))
-        return Verdict(failed, [], node_errors)
+        return failed, [], node_errors
 
     def _node(self, node_id: str) -> tuple[bool, list[Json]]:
+        """Whether a node and all that leads to it is valid, and what is wrong with the node."""
         if node_id in self.seen:
             return self.seen[node_id]
         inputs = self.prompt[node_id]["inputs"]
         declared = NODES[self.prompt[node_id]["class_type"]]
-        reasons: list[Json | None] = []
+        found: list[Json] = []
         valid = True
         for name, wanted in declared.inputs.items():
             if name not in inputs:
                 if not wanted.optional:
                     message = "Required input is missing"
-                    reasons.append(
-                        problem("required_input_missing", message, name, input_name=name)
-                    )
-            elif isinstance(inputs[name], list):
-                found, upstream = self._link(name, wanted, inputs[name])
-                reasons.append(found)
+                    fault = problem("required_input_missing", message, name, input_name=name)
+                    found.append(fault)
+                continue
+            about = {"input_name": name, "input_config": self._config(wanted)}
+            if isinstance(inputs[name], list):
+                fault, upstream = self._link(name, wanted, inputs[name], about)
                 valid = valid and upstream
             else:
-                reasons.append(self._value(name, wanted, inputs, declared))
-        for name, check in declared.checks.items():
-            if name in inputs and not isinstance(inputs[name], list):
-                refused = check(self.folders, inputs[name])
-                if refused is not None:
-                    message, details = "Custom validation failed for node", f"{name} - {refused}"
-                    reasons.append(
-                        problem("custom_validation_failed", message, details, input_name=name)
-                    )
-        faults = [reason for reason in reasons if reason]
+                fault = self._coerce(name, wanted, inputs, about)
+                if fault is None and name in declared.checks:
+                    fault = self._check(name, declared.checks[name], inputs[name])
+                elif fault is None:
+                    fault = self._limits(name, wanted, inputs[name], declared.v3, about)
+            found.append(fault)
+        faults = [fault for fault in found if fault]
         self.seen[node_id] = (valid and not faults, faults)
         return self.seen[node_id]
 
@@ -1648,88 +1522,80 @@ class Validator:
         allowed = wanted.allowed(self.folders)
         return [wanted.kind if allowed is None else allowed, dict(wanted.options)]
 
-    def _link(self, name: str, wanted: Input, value: list[Any]) -> tuple[Json | None, bool]:
+    def _link(
+        self, name: str, wanted: Input, value: list[Any], about: dict[str, Json]
+    ) -> tuple[Json, bool]:
         """Checks a link; the second value is False when something upstream is at fault."""
-        about = {"input_name": name, "input_config": self._config(wanted)}
         if len(value) != 2:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return problem("bad_linked_input", message, name, **about, received_value=value), True
         source = value[0]
-        received = NODES[self.prompt[source]["class_type"]].outputs
         # A tuple, as the class would have: the message of an IndexError names the type.
-        kind = tuple(received)[value[1]]
+        kind = tuple(NODES[self.prompt[source]["class_type"]].outputs)[value[1]]
         if not types_match(kind, wanted.kind):
-            found = problem(
-                "return_type_mismatch",
-                "Return type mismatch between linked nodes",
-                f"{name}, received_type({kind}) mismatch input_type({wanted.kind})",
-                **about,
-                received_type=kind,
-                linked_node=value,
-            )
-            return found, True
+            message = "Return type mismatch between linked nodes"
+            details = f"{name}, received_type({kind}) mismatch input_type({wanted.kind})"
+            about.update(received_type=kind, linked_node=value)
+            return problem("return_type_mismatch", message, details, **about), True
         try:
             return None, self._node(source)[0]
         except Exception as error:
-            reason = problem(
-                "exception_during_inner_validation",
-                "Exception when validating inner node",
-                str(error),
-                **about,
+            message = "Exception when validating inner node"
+            about.update(
                 exception_message=str(error),
                 exception_type=type_name(error),
-                traceback=traceback.format_tb(error.__traceback__),
+                traceback=stack_of(error),
                 linked_node=value,
             )
-            self.seen[source] = (False, [reason])
+            fault = problem("exception_during_inner_validation", message, str(error), **about)
+            self.seen[source] = (False, [fault])
             return None, False
 
-    def _value(
-        self, name: str, wanted: Input, inputs: dict[str, Any], declared: Node
-    ) -> Json | None:
-        """Coerces and checks a plain value."""
+    def _coerce(
+        self, name: str, wanted: Input, inputs: dict[str, Any], about: dict[str, Json]
+    ) -> Json:
+        """Makes a plain value one of the wanted type, in the prompt itself."""
         value = inputs[name]
-        about = {"input_name": name, "input_config": self._config(wanted)}
         try:
             if isinstance(value, dict) and "__value__" in value:
                 value = inputs[name] = value["__value__"]
             if wanted.kind in self.COERCIONS:
-                value = inputs[name] = self.COERCIONS[wanted.kind](value)
+                inputs[name] = self.COERCIONS[wanted.kind](value)
         except Exception as error:
-            return problem(
-                "invalid_input_type",
-                f"Failed to convert an input value to a {wanted.kind} value",
-                f"{name}, {value}, {error}",
-                **about,
-                received_value=value,
-                exception_message=str(error),
-            )
-        if name in declared.checks:
+            message = f"Failed to convert an input value to a {wanted.kind} value"
+            about.update(received_value=value, exception_message=str(error))
+            return problem("invalid_input_type", message, f"{name}, {value}, {error}", **about)
+        return None
+
+    def _check(self, name: str, check: Check, value: Any) -> Json:
+        """Asks the node itself."""
+        refused = check(self.folders, value)
+        if refused is None:
             return None
+        message, details = "Custom validation failed for node", f"{name} - {refused}"
+        return problem("custom_validation_failed", message, details, input_name=name)
+
+    def _limits(
+        self, name: str, wanted: Input, value: Any, v3: bool, about: dict[str, Json]
+    ) -> Json:
+        """Checks a plain value against its limits or choices."""
+        about["received_value"] = value
         low, high = wanted.options.get("min"), wanted.options.get("max")
         if low is not None and value < low:
-            kind, message = "value_smaller_than_min", f"Value {value} smaller than min of {low}"
-        elif high is not None and value > high:
-            kind, message = "value_bigger_than_max", f"Value {value} bigger than max of {high}"
-        else:
-            return self._choice(name, wanted, value, declared)
-        return problem(kind, message, name, **about, received_value=value)
-
-    def _choice(self, name: str, wanted: Input, value: Any, declared: Node) -> Json | None:
+            message = f"Value {value} smaller than min of {low}"
+            return problem("value_smaller_than_min", message, name, **about)
+        if high is not None and value > high:
+            message = f"Value {value} bigger than max of {high}"
+            return problem("value_bigger_than_max", message, name, **about)
         allowed = wanted.allowed(self.folders)
         # Nodes against the newer API ("v3") find a wrong choice only when they run.
-        if allowed is None or declared.v3 or value in allowed:
+        if allowed is None or v3 or value in allowed:
             return None
-        few = len(allowed) <= 20
-        shown = str(allowed) if few else f"(list of length {len(allowed)})"
-        return problem(
-            "value_not_in_list",
-            "Value not in list",
-            f"{name}: '{value}' not in {shown}",
-            input_name=name,
-            input_config=self._config(wanted) if few else None,
-            received_value=value,
-        )
+        shown = str(allowed)
+        if len(allowed) > 20:
+            shown, about["input_config"] = f"(list of length {len(allowed)})", None
+        details = f"{name}: '{value}' not in {shown}"
+        return problem("value_not_in_list", "Value not in list", details, **about)
 
 
 # --- queue and history ---------------------------------------------------------------------------
@@ -1778,7 +1644,6 @@ class Queue:
             return task, item
 
     def wake(self) -> None:
-        """Makes a waiting get() return."""
         with self._ready:
             self._ready.notify()
 
@@ -1817,20 +1682,16 @@ class Queue:
                     self._changed()
                     return
 
-    def history(self, max_items: int | None, offset: int) -> dict[str, Json]:
-        """Entries in the order they ended; max_items without an offset means the last ones."""
+    def history(
+        self, prompt_id: str | None = None, max_items: int | None = None, offset: int = -1
+    ) -> dict[str, Json]:
+        """One entry, or all in the order they ended; max_items alone means the last ones."""
         with self._lock:
-            if max_items is None:
-                return dict(self._history)
-            start = offset if offset >= 0 else max(0, len(self._history) - max_items)
-            names = list(self._history)[start : start + max_items]
-            return {name: self._history[name] for name in names}
-
-    def entry(self, prompt_id: str) -> dict[str, Json]:
-        """The entry of one prompt under its id, or nothing."""
-        with self._lock:
-            found = self._history.get(prompt_id)
-            return {} if found is None else {prompt_id: found}
+            names = list(self._history) if prompt_id is None else [prompt_id]
+            if max_items is not None:
+                start = offset if offset >= 0 else max(0, len(names) - max_items)
+                names = names[start : start + max_items]
+            return {name: self._history[name] for name in names if name in self._history}
 
     def forget(self, prompt_id: str | None) -> None:
         """Removes one entry, or all."""
@@ -1842,14 +1703,6 @@ class Queue:
 
 
 # --- execution -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Result:
-    """What a node left behind: its outputs, and what it shows."""
-
-    outputs: tuple[Any, ...]
-    shown: dict[str, Json] | None
 
 
 class Cache:
@@ -1874,20 +1727,14 @@ class Cache:
         alive = set(self._keys.values())
         self._results = {key: value for key, value in self._results.items() if key in alive}
 
-    def node_ids(self) -> list[str]:
-        """The nodes of the prompt."""
-        return list(self._keys)
-
     def get(self, node_id: str) -> Result | None:
         """A node's result, of this prompt or of the one before."""
         return self._results.get(self._keys[node_id])
 
     def put(self, node_id: str, result: Result) -> None:
-        """Keeps a node's result."""
         self._results[self._keys[node_id]] = result
 
     def clear(self) -> None:
-        """Forgets all results."""
         self._results = {}
 
     def _key(self, prompt: dict[str, Json], node_id: str, states: dict[str, str]) -> str:
@@ -1979,7 +1826,7 @@ class NodeFailed(Exception):
         self.details = {
             "exception_message": f"{error}\n{tips}",
             "exception_type": type_name(error),
-            "traceback": traceback.format_tb(error.__traceback__),
+            "traceback": stack_of(error),
             "current_inputs": {name: [describe(value)] for name, value in inputs.items()},
         }
 
@@ -2043,7 +1890,7 @@ class Executor:
                 break
             except NodeFailed as failure:
                 self._success = False
-                details = {**failure.details, "current_outputs": self.cache.node_ids()}
+                details = {**failure.details, "current_outputs": list(self._prompt)}
                 self._tell("execution_error", {**self._place(node_id), **details})
                 break
             plan.finish(node_id)
@@ -2070,20 +1917,19 @@ class Executor:
         if self.server.client_id is not None:
             self.server.send(event, data, self.server.client_id)
 
-    def _state(self, node_id: str, value: float, top: float, state: str) -> None:
+    def _state(self, node_id: str, value: float, top: float, state: str) -> dict[str, Json]:
         """Sends progress_state; without a client_id everyone gets it, as from ComfyUI."""
-        self._nodes[node_id] = {
-            "value": value,
-            "max": top,
-            "state": state,
+        about = {
             "node_id": node_id,
             "prompt_id": self._prompt_id,
             "display_node_id": node_id,
             "parent_node_id": None,
             "real_node_id": node_id,
         }
+        self._nodes[node_id] = {"value": value, "max": top, "state": state, **about}
         data = {"prompt_id": self._prompt_id, "nodes": dict(self._nodes)}
         self.server.send("progress_state", data, self.server.client_id)
+        return about
 
     def _finish(self, node_id: str) -> None:
         top = self._nodes.get(node_id, {}).get("max", 1.0)
@@ -2105,6 +1951,7 @@ class Executor:
             inputs = self._inputs(declared, self._prompt[node_id]["inputs"])
             if self.server.client_id is not None:
                 self.server.last_node_id = node_id
+            time.sleep(NODE_SECONDS)
             self._send("executing", told)
             result = self._result(node_id, declared, inputs)
         except Interrupted:
@@ -2129,21 +1976,34 @@ class Executor:
     def _result(self, node_id: str, declared: Node, inputs: dict[str, Any]) -> Result:
         self.server.raise_if_interrupted()
         metadata = self.server.options.metadata
-        progress = functools.partial(self._progress, node_id)
-        run = Run(self.server.folders, node_id, self._prompt, self._extra, metadata, progress)
+        run = Run(
+            self.server.folders,
+            node_id,
+            self._prompt,
+            self._extra,
+            metadata,
+            functools.partial(self._progress, node_id),
+            functools.partial(self._say, node_id),
+        )
         found = declared.run(run, **inputs)
-        return Result(found.outputs, found.ui) if isinstance(found, Shown) else Result(found, None)
+        return found if isinstance(found, Result) else Result(None, found)
 
     def _progress(self, node_id: str, value: int, top: int, preview: Image.Image | None) -> None:
         server = self.server
         server.raise_if_interrupted()
-        if preview and server.knows_metadata():
-            server.send_preview(self._prompt_id, node_id, preview)
-        self._state(node_id, value, top, "running")
+        about = self._state(node_id, value, top, "running")
+        if preview:
+            server.send_preview(about, preview)
         told = {"value": value, "max": top, "prompt_id": self._prompt_id, "node": node_id}
         server.send("progress", told, server.client_id)
-        if preview and not server.knows_metadata():
-            server.send_preview(None, node_id, preview)
+        if preview:
+            server.send_preview({}, preview)
+
+    def _say(self, node_id: str, text: str) -> None:
+        """Sends a progress text."""
+        name = node_id.encode()
+        head = struct.pack(">II", 3, len(name)) + name
+        self.server.send("", head + text.encode(), self.server.client_id)
 
 
 # --- server --------------------------------------------------------------------------------------
@@ -2214,26 +2074,16 @@ class Server:
         """Hands a message to the publisher: for one client, or for all. No event: bytes."""
         self._loop.call_soon_threadsafe(self._outbox.put_nowait, (event, data, client_id))
 
-    def knows_metadata(self) -> bool:
-        """Whether the running prompt's client asked for previews with metadata."""
+    def send_preview(self, about: dict[str, Json], picture: Image.Image) -> None:
+        """Sends a JPEG preview, with metadata to clients that asked for it and to no others."""
         features = self._client_features.get(self.client_id or "", {})
-        return bool(features.get("supports_preview_metadata"))
-
-    def send_preview(self, prompt_id: str | None, node_id: str, picture: Image.Image) -> None:
-        """Sends a JPEG preview; with a prompt_id in the form that has metadata."""
+        if bool(about) != bool(features.get("supports_preview_metadata")):
+            return
         data = io.BytesIO()
         picture.save(data, "JPEG", quality=95)
         head = struct.pack(">II", 1, 1)
-        if prompt_id is not None:
-            metadata = {
-                "node_id": node_id,
-                "prompt_id": prompt_id,
-                "display_node_id": node_id,
-                "parent_node_id": None,
-                "real_node_id": node_id,
-                "image_type": "image/jpeg",
-            }
-            told = json.dumps(metadata).encode()
+        if about:
+            told = json.dumps({**about, "image_type": "image/jpeg"}).encode()
             head = struct.pack(">II", 4, len(told)) + told
         self.send("", head + data.getvalue(), self.client_id)
 
@@ -2286,41 +2136,53 @@ class Server:
             client_max_size=cast(int, self.options.max_upload),
             middlewares=[check_origin],
         )
-        routes: dict[str, tuple[Any, Any]] = {
-            "/ws": (self.websocket, None),
-            "/system_stats": (self.system_stats, None),
-            "/features": (self.features, None),
-            "/embeddings": (self.embeddings, None),
-            "/extensions": (self.extensions, None),
-            "/models": (self.models, None),
-            "/models/{folder}": (self.models, None),
-            "/object_info": (self.object_info, None),
-            "/object_info/{node_class}": (self.object_info, None),
-            "/prompt": (self.get_prompt, self.post_prompt),
-            "/queue": (self.get_queue, self.post_queue),
-            "/history": (self.get_history, self.post_history),
-            "/history/{prompt_id}": (self.get_history_entry, None),
-            "/interrupt": (None, self.interrupt),
-            "/free": (None, self.free),
-            "/view": (self.view, None),
-            "/upload/image": (None, self.upload),
-            "/upload/mask": (None, self.upload),
+        # What a GET answers without looking at the request.
+        plain: dict[str, Callable[[], Json]] = {
+            "/system_stats": self._system_stats,
+            "/features": self._features,
+            "/embeddings": lambda: self.folders.model_names("embeddings"),
+            "/extensions": lambda: EXTENSIONS,
+            "/models": lambda: MODEL_FOLDERS,
+            "/prompt": self._queue_info,
+            "/queue": self._queue_lists,
         }
-        for path, (get, post) in routes.items():
+        routes: list[tuple[str, str, Callable[..., Any]]] = [
+            *(("GET", path, self._plainly(answer)) for path, answer in plain.items()),
+            ("GET", "/ws", self.websocket),
+            ("GET", "/models/{folder}", self.models),
+            ("GET", "/object_info", self.object_info),
+            ("GET", "/object_info/{node_class}", self.object_info),
+            ("GET", "/history", self.get_history),
+            ("GET", "/history/{prompt_id}", self.get_history),
+            ("GET", "/view", self.view),
+            ("POST", "/prompt", self.post_prompt),
+            ("POST", "/queue", self.post_queue),
+            ("POST", "/history", self.post_history),
+            ("POST", "/interrupt", self.interrupt),
+            ("POST", "/free", self.free),
+            ("POST", "/upload/image", self.upload),
+            ("POST", "/upload/mask", self.upload),
+        ]
+        for method, path, handler in routes:
             for prefix in ("", "/api"):
-                if get:
-                    app.router.add_get(prefix + path, get)
-                if post:
-                    app.router.add_post(prefix + path, post)
+                app.router.add_route(method, prefix + path, handler)
+                if method == "GET":
+                    app.router.add_route("HEAD", prefix + path, handler)
         app.router.add_get("/{rest:.*}", self.nothing)
         app.on_startup.append(self._start)
         return app
+
+    def _plainly(self, answer: Callable[[], Json]) -> Handler:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            return web.json_response(answer())
+
+        return handler
 
     async def nothing(self, request: web.Request) -> web.Response:
         """What the static file handler of a real server says to an unknown path."""
         return web.Response(status=404, content_type="application/octet-stream")
 
-    async def system_stats(self, request: web.Request) -> web.Response:
+    def _system_stats(self) -> Json:
         total, free = memory()
         device: dict[str, Json] = {"name": "cpu", "type": "cpu", "index": None}
         for kind in ("vram", "torch_vram"):
@@ -2334,29 +2196,21 @@ class Server:
             "installed_templates_version": "0.1.95",
             "required_templates_version": "0.1.95",
             "python_version": sys.version,
-            "pytorch_version": "none (comfyui_sim)",
+            "pytorch_version": f"none (comfyui_sim, Pillow {PIL.__version__})",
             "embedded_python": False,
             "argv": ["main.py", *self.options.arguments],
         }
-        return web.json_response({"system": system, "devices": [device]})
+        return {"system": system, "devices": [device]}
 
     def _features(self) -> dict[str, Json]:
         return {"supports_preview_metadata": True, "max_upload_size": self.options.max_upload}
 
-    async def features(self, request: web.Request) -> web.Response:
-        return web.json_response(self._features())
-
-    async def embeddings(self, request: web.Request) -> web.Response:
-        names = self.folders.model_names("embeddings")
-        return web.json_response([os.path.splitext(name)[0] for name in names])
-
-    async def extensions(self, request: web.Request) -> web.Response:
-        return web.json_response(EXTENSIONS)
+    def _queue_lists(self) -> Json:
+        running, pending = self.queue.current()
+        return {"queue_running": running, "queue_pending": pending}
 
     async def models(self, request: web.Request) -> web.Response:
-        folder = request.match_info.get("folder")
-        if folder is None:
-            return web.json_response(MODEL_FOLDERS)
+        folder = request.match_info["folder"]
         if folder not in MODEL_FOLDERS:
             return web.Response(status=404)
         return web.json_response(self.folders.model_names(folder))
@@ -2368,9 +2222,6 @@ class Server:
 
     # Prompts, queue and history. A malformed body raises, which aiohttp answers with the same
     # 500 as the real server's.
-
-    async def get_prompt(self, request: web.Request) -> web.Response:
-        return web.json_response(self._queue_info())
 
     async def post_prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -2385,19 +2236,16 @@ class Server:
             refused = problem("no_prompt", message, message)
             return web.json_response({"error": refused, "node_errors": {}}, status=400)
         prompt_id = str(body.get("prompt_id", uuid.uuid4()))
-        found = Validator(self.folders, body["prompt"]).run(body.get("partial_execution_targets"))
+        validator = Validator(self.folders, body["prompt"])
+        error, outputs, node_errors = validator.run(body.get("partial_execution_targets"))
         extra = body.get("extra_data", {})
         if "client_id" in body:
             extra["client_id"] = body["client_id"]
-        answer = {"node_errors": found.node_errors}
-        if found.error is not None:
-            return web.json_response({"error": found.error, **answer}, status=400)
-        self.queue.put((number, prompt_id, body["prompt"], extra, found.outputs))
+        answer = {"node_errors": node_errors}
+        if error is not None:
+            return web.json_response({"error": error, **answer}, status=400)
+        self.queue.put((number, prompt_id, body["prompt"], extra, outputs))
         return web.json_response({"prompt_id": prompt_id, "number": number, **answer})
-
-    async def get_queue(self, request: web.Request) -> web.Response:
-        running, pending = self.queue.current()
-        return web.json_response({"queue_running": running, "queue_pending": pending})
 
     async def post_queue(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -2427,12 +2275,12 @@ class Server:
 
     async def get_history(self, request: web.Request) -> web.Response:
         limit = request.query.get("max_items")
-        offset = int(request.query.get("offset", -1))
-        found = self.queue.history(None if limit is None else int(limit), offset)
+        found = self.queue.history(
+            request.match_info.get("prompt_id"),
+            None if limit is None else int(limit),
+            int(request.query.get("offset", -1)),
+        )
         return web.json_response(found)
-
-    async def get_history_entry(self, request: web.Request) -> web.Response:
-        return web.json_response(self.queue.entry(request.match_info["prompt_id"]))
 
     async def post_history(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -2465,7 +2313,7 @@ class Server:
             kind, data = await asyncio.get_running_loop().run_in_executor(None, job)
             return web.Response(body=data, content_type=kind, headers=headers)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        if kind in FORCED_DOWNLOADS:
+        if kind in ("text/html", "application/xhtml+xml", "text/javascript", "text/css"):
             kind = "application/octet-stream"
         return web.FileResponse(path, headers={**headers, "Content-Type": kind})
 
@@ -2556,15 +2404,6 @@ class Server:
         return one
 
 
-FORCED_DOWNLOADS = (
-    "text/html",
-    "text/html-sandboxed",
-    "application/xhtml+xml",
-    "text/javascript",
-    "text/css",
-)
-
-
 @dataclass
 class Upload:
     """A file of a form: the name that the client gave, and where it lies."""
@@ -2616,8 +2455,7 @@ async def read_form(
 ) -> dict[str, Any]:
     """Reads a form: fields as text, files as Upload, kept in folder until cleanup is closed.
 
-    limit, in bytes, is on what the fields hold. aiohttp's own request.post() does the same, but
-    takes twice as long for large files.
+    limit is in bytes. aiohttp's own request.post() takes twice as long for large files.
     """
     if not request.content_type.startswith("multipart/"):
         return dict(await request.post())
