@@ -143,9 +143,9 @@ comfy_where() {
   local queue=$CORE_TMP/queue
   http_get_two "$1/queue" "$queue" "$1/history/$2" "$3" && [ "$HTTP_STATUS" = 200 ] || return 1
   COMFY_STATE=unknown COMFY_POSITION=''
-  if LC_ALL=C grep -qF "\"$2\"" "$3"; then
+  if [[ $(<"$3") == *"\"$2\""* ]]; then
     COMFY_STATE='done'
-  elif LC_ALL=C grep -qF "\"$2\"" "$queue"; then
+  elif [[ $(<"$queue") == *"\"$2\""* ]]; then
     # The pending list is a heap: only sorted by its numbers it is the order of execution.
     read -r COMFY_STATE COMFY_POSITION < <(jq -r --arg id "$2" '
       if any(.queue_running[]; .[1] == $id) then "running"

@@ -32,10 +32,7 @@ config_load() {
   [ ! -f .env ] || _config_dotenv || return
   AUTOPOD_HOME=${AUTOPOD_HOME:-$HOME/.autopod}
   case $AUTOPOD_HOME in /*) ;; *) AUTOPOD_HOME=$PWD/$AUTOPOD_HOME ;; esac
-  (umask 077 && mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
-    "$AUTOPOD_HOME/known_hosts.d") 2>/dev/null ||
-    core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" \
-      "set AUTOPOD_HOME to a directory of yours" || return
+  [ -d "$AUTOPOD_HOME/known_hosts.d" ] || _config_home || return
   [ ! -f "$AUTOPOD_HOME/config.json" ] || _config_json "$AUTOPOD_HOME/config.json" || return
   while IFS='=' read -r name value; do
     _config_default "$name" "$value"
@@ -45,6 +42,13 @@ config_load() {
   done
   config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_BOOT_TIMEOUT 1 86400 &&
     config_number AUTOPOD_RECONNECT_TIMEOUT 1 86400 && config_price AUTOPOD_LOCAL_RATE
+}
+
+# _config_home - makes the directories of $AUTOPOD_HOME, for nobody else to read; EX_MISSING.
+_config_home() {
+  (umask 077 && mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
+    "$AUTOPOD_HOME/known_hosts.d") 2>/dev/null ||
+    core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" "set AUTOPOD_HOME to a directory of yours"
 }
 
 # config_number NAME MIN MAX - EX_USAGE when the setting is not a whole number between them.

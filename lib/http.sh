@@ -52,7 +52,8 @@ http_post() {
 http_head() {
   core_tmpdir || return
   _http_ask again "$CORE_TMP/http.body" --max-time "$HTTP_TIMEOUT" -I "$1" || return
-  HTTP_LENGTH=$(_http_header content-length)
+  _http_header content-length
+  HTTP_LENGTH=$HTTP_HEADER
 }
 
 # http_upload URL FILE NAME SUBFOLDER BODY - multipart, in constant memory. Our names follow from
@@ -86,28 +87,45 @@ http_download() {
     elif [ "$HTTP_CURL" = 23 ]; then
       return 1 # can't write: the disk is full
     elif [ "$HTTP_STATUS" = 200 ]; then
-      etag=$(_http_header etag)
+      _http_header etag
+      etag=$HTTP_HEADER
     fi
     [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || break
     _http_back_off "$try" "$_HTTP_RETRY_AFTER"
     try=$((try + 1))
   done
   [ "$HTTP_CURL" = 0 ] || return 1
-  HTTP_LENGTH=$(_http_header content-range)
-  HTTP_LENGTH=${HTTP_LENGTH##*/} # bytes 100-199/200
-  [ -n "$HTTP_LENGTH" ] || HTTP_LENGTH=$(_http_header content-length)
+  _http_header content-range # bytes 100-199/200
+  [ -n "$HTTP_HEADER" ] || _http_header content-length
+  HTTP_LENGTH=${HTTP_HEADER##*/}
   case $HTTP_LENGTH in *[!0-9]*) HTTP_LENGTH='' ;; esac
 }
 
 # _http_may_wait - 0 unless the server asks for a longer pause than we care to make.
 _http_may_wait() { [ "$((10#${_HTTP_RETRY_AFTER:-0}))" -le "$HTTP_RETRY_AFTER_MAX" ]; }
 
-# _http_header NAME - prints the value of that header in the last answer.
+# _http_header NAME - sets HTTP_HEADER to the value of that header (lower case) in the last answer.
 _http_header() {
+  local line name
+  HTTP_HEADER=''
   [ -f "$CORE_TMP/http.headers" ] || return 0
-  LC_ALL=C awk -v name="$1" '{ sub(/\r$/, "") }
-    tolower(substr($0, 1, length(name) + 1)) == name ":" { value = substr($0, length(name) + 2) }
-    END { sub(/^[ \t]+/, "", value); print value }' "$CORE_TMP/http.headers"
+  while IFS= read -r line || [ -n "$line" ]; do
+    line=${line%$'\r'}
+    name=${line%%:*}
+    _http_same_word "$name" "$1" || continue
+    HTTP_HEADER=${line#*:}
+    HTTP_HEADER=${HTTP_HEADER#"${HTTP_HEADER%%[![:blank:]]*}"}
+  done <"$CORE_TMP/http.headers"
+}
+
+# _http_same_word A B - 0 when both are the same but for upper and lower case.
+_http_same_word() {
+  local status=0
+  [ "${#1}" = "${#2}" ] || return 1
+  shopt -s nocasematch
+  [[ $1 == "$2" ]] || status=1
+  shopt -u nocasematch
+  return "$status"
 }
 
 # _http_ask again|once BODY CURL_ARG... - the retry rule, for all.
@@ -160,7 +178,10 @@ _http_run() {
   fi
   [ -s "$body" ] || : >"$body" # curl leaves no file for an empty answer
   case $HTTP_STATUS in
-    429 | 503) _HTTP_RETRY_AFTER=$(_http_header retry-after) ;;
+    429 | 503)
+      _http_header retry-after
+      _HTTP_RETRY_AFTER=$HTTP_HEADER
+      ;;
   esac
   case $_HTTP_RETRY_AFTER in *[!0-9]* | ???????*) _HTTP_RETRY_AFTER='' ;; esac
 }

@@ -33,13 +33,20 @@ job_load() {
   _job_render "$1" "$lines" || return
   JOB_ID=$(_job_line "$lines" job_id)
   os_utc_compact
-  os_random_hex 4 || return
-  JOB_RUN=$AUTOPOD_HOME/runs/$JOB_ID.$OS_UTC.$OS_HEX
-  (umask 077 && mkdir -- "$JOB_RUN") 2>/dev/null || core_fail "$EX_FAIL" "can't make $JOB_RUN" \
-    "is the disk full?" || return
+  printf -v JOB_RUN '%s/runs/%s.%s.%04x' "$AUTOPOD_HOME" "$JOB_ID" "$OS_UTC" "$RANDOM"
+  mkdir -m 700 -- "$JOB_RUN" 2>/dev/null ||
+    core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?" || return
   _job_line "$lines" job | state_save "$JOB_RUN/job.json" &&
     _job_line "$lines" workflow | state_save "$JOB_RUN/workflow.json" &&
-    { LC_ALL=C grep -E $'^(job_id|timeout_minutes|max_cost_usd|upload)\t' "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
+    { _job_plan "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
+}
+
+# _job_plan LINES - prints those lines of the helper that the later steps need.
+_job_plan() {
+  local line
+  while IFS= read -r line; do
+    case $line in job_id$'\t'* | timeout_minutes$'\t'* | max_cost_usd$'\t'* | upload$'\t'*) printf '%s\n' "$line" ;; esac
+  done <"$1"
 }
 
 # job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing
@@ -106,7 +113,7 @@ job_target() {
 
 # job_upload - brings the file inputs to the server; uploads.json. EX_UPLOAD.
 job_upload() {
-  [ ! -f "$JOB_RUN/uploads.json" ] && LC_ALL=C grep -q $'^upload\t' "$JOB_RUN/plan" || return 0
+  [ ! -f "$JOB_RUN/uploads.json" ] && [ -n "$(_job_line "$JOB_RUN/plan" upload)" ] || return 0
   ui_step Upload
   upload_files "$JOB_RUN/plan" "$CORE_TMP/uploads.json" || return
   [ -z "$UPLOAD_RENAMED" ] || _job_rename "$CORE_TMP/uploads.json" || return
@@ -201,15 +208,13 @@ job_await() {
   state_save "$JOB_RUN/history.json" <"$CORE_TMP/history"
 }
 
-# _job_limit - sets JOB_DEADLINE (epoch) and JOB_LIMIT, the code it stands for: the time since the submission,
-# or what the pod may cost since the run began, whichever comes first.
+# _job_limit - sets JOB_DEADLINE (epoch) and JOB_LIMIT, the code it stands for: the time since the
+# submission, or what the pod may cost since the run began, whichever comes first.
 _job_limit() {
-  local seconds cost
-  seconds=$(awk -v m="$(_job_line "$JOB_RUN/plan" timeout_minutes)" \
-    'BEGIN { s = m * 60; print (s == int(s)) ? s : int(s) + 1 }')
+  local seconds
+  seconds=$(awk -v m="$(_job_line "$JOB_RUN/plan" timeout_minutes)" 'BEGIN { printf "%d", m * 60 + 0.999 }')
   JOB_DEADLINE=$((JOB_SUBMITTED + seconds)) JOB_LIMIT=$EX_TIME
-  cost=$(_job_line "$JOB_RUN/plan" max_cost_usd)
-  budget_seconds "$cost" "$POD_RATE"
+  budget_seconds "$(_job_line "$JOB_RUN/plan" max_cost_usd)" "$POD_RATE"
   if [ -n "$BUDGET_SECONDS" ] && [ $((JOB_BEGAN + BUDGET_SECONDS)) -lt "$JOB_DEADLINE" ]; then
     JOB_DEADLINE=$((JOB_BEGAN + BUDGET_SECONDS)) JOB_LIMIT=$EX_COST
   fi
@@ -231,7 +236,7 @@ job_collect() {
   else
     ui_failed "$JOB_STATE"
   fi
-  ! LC_ALL=C grep -qE $'^(file|text)\t' "$plan" || {
+  [ -z "$(_job_line "$plan" file)$(_job_line "$plan" text)" ] || {
     ui_step Download
     collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
     ui_count $(($(wc -l <"$JOB_RUN/collected"))) file

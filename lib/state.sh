@@ -52,7 +52,7 @@ _state_busy() {
 # then the old one is still there.
 state_save() {
   local new="$1.new.$$"
-  if (umask 077 && cat >"$new") 2>/dev/null && [ -s "$new" ] && mv -f -- "$new" "$1"; then return 0; fi
+  if (umask 077 && exec cat >"$new") 2>/dev/null && [ -s "$new" ] && mv -f -- "$new" "$1"; then return 0; fi
   rm -f -- "$new"
   core_fail "$EX_FAIL" "can't write $1" "is the disk full, or the directory read-only?"
 }

@@ -42,7 +42,7 @@ ui_init() {
 # ui_log_open FILE - from here on everything that is said also goes to FILE, with time and level.
 ui_log_open() {
   local size
-  mkdir -p -- "${1%/*}" 2>/dev/null || return 0 # a disk that is full or read-only must not stop a job
+  [ -d "${1%/*}" ] || mkdir -p -- "${1%/*}" 2>/dev/null || return 0 # a disk that is full or read-only must not stop a job
   _UI_LOG=$1
   [ -e "$_UI_LOG" ] || return 0
   size=$(os_size "$_UI_LOG") && [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$_UI_LOG" "$_UI_LOG.1" 2>/dev/null || :

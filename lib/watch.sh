@@ -11,7 +11,7 @@ _AUTOPOD_WATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/target.sh"
 
-WATCH_POLL_FIRST=200       # milliseconds between the first polls
+WATCH_POLL_FIRST=50        # milliseconds between the first polls; it grows by half each time
 WATCH_POLL_LAST=2000       # and between the later ones
 WATCH_RECONNECT_SECONDS=20 # for one try to bring a lost link back
 
