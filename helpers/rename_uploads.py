@@ -29,8 +29,11 @@ def renamed(value: Any, names: dict[str, str]) -> Any:
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="rename_uploads.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="rename_uploads.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--uploads", required=True, metavar="FILE", help="uploads.json of the run")
     args = parser.parse_args()
     try:
@@ -41,7 +44,7 @@ def main() -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"the workflow or {args.uploads} can't be read: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(renamed(workflow, names), ensure_ascii=False))
+    print(json.dumps(renamed(workflow, names)))
     return 0
 
 

@@ -8,6 +8,7 @@ _AUTOPOD_COLLECT_SH=1                         # @guard
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/config.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/target.sh"
 
@@ -21,6 +22,7 @@ collect_outputs() {
   local tag a b c d e f count=0 total status=0
   total=$(LC_ALL=C grep -cE $'^(file|text)\t' "$1") || :
   : >>"$2"
+  umask "$CONFIG_UMASK"                                    # these files are the user's
   _COLLECT_MARK=${2%/*} _COLLECT_MARK=${_COLLECT_MARK##*.} # the run's own: a resumed run finds its parts
   while IFS=$'\t' read -r tag a b c d e f; do
     case $tag in
@@ -35,14 +37,8 @@ collect_outputs() {
         ;;
     esac
   done <"$1"
+  umask 077
   return "$status"
-}
-
-# collect_list JOURNAL - prints the outputs that are home as a JSON list.
-collect_list() {
-  : >>"$1"
-  jq -R -n '[inputs | split("\t")
-    | {node: .[1], kind: .[2], server_name: .[3], bytes: (.[4] | tonumber), sha256: .[5], path: .[6]}]' "$1"
 }
 
 # _collect_known JOURNAL WHICH - 0 when that output is home already and still there.
@@ -59,8 +55,7 @@ _collect_known() {
 _collect_file() {
   local part=$6.$_COLLECT_MARK.part bytes
   _collect_room "$6" || return
-  HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$4" "$part" ||
-    _collect_broke_off "$part" "$5" || return
+  _collect_download "$part" "$4" || _collect_broke_off "$part" "$5" || return
   [ "$HTTP_STATUS" != 404 ] || {
     _collect_gone "$part" "$3" "$5"
     return
@@ -102,6 +97,13 @@ _collect_progress() { ui_progress "downloading, $1 %" "$1" 100; }
 _collect_failed() {
   rm -f -- "$1"
   core_fail "$EX_DOWNLOAD" "$2" "$3"
+}
+
+# _collect_download PART QUERY - downloads; over a lost link too, once it is back; 1 when it broke off.
+_collect_download() {
+  HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$2" "$1" && return
+  [ "$HTTP_CURL" != 23 ] && [ "$HTTP_CURL" != 0 ] && target_recover || return 1
+  HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$2" "$1"
 }
 
 # _collect_broke_off PART NAME - a download that did not come to its end; EX_DOWNLOAD.

@@ -87,7 +87,7 @@ comfy_upload() {
 # (the link broke, or a 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED
 # when it was refused, the answer in ANSWER_FILE. COMFY_SAID says what came.
 comfy_submit() {
-  local id
+  local id taken
   COMFY_PARTIAL=''
   http_post "$1/prompt" "$2" "$3" || {
     COMFY_SAID=$HTTP_ERROR
@@ -99,6 +99,8 @@ comfy_submit() {
     4??) return "$EX_REFUSED" ;;
     *) return 1 ;;
   esac
+  taken="^\\{\"prompt_id\": \"$4\", \"number\": -?[0-9.]+, \"node_errors\": \\{\\}\\}\$"
+  ! [[ $(<"$3") =~ $taken ]] || return 0 # the usual answer, word for word; anything else is worth a jq
   IFS=$'\t' read -r id COMFY_PARTIAL < <(jq -r '
     "\(.prompt_id)\t\(if (.node_errors // {}) == {} then "" else 1 end)"' "$3" 2>/dev/null) || id=''
   [ "$id" = "$4" ] || {

@@ -28,6 +28,8 @@ _CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
 # overwrite; EX_USAGE or EX_MISSING.
 config_load() {
   local name value
+  CONFIG_UMASK=$(umask)
+  umask 077      # whatever we keep is nobody else's; outputs are the user's, with his own mask
   : "${HOME:=/}" # cron and containers may leave it out
   [ ! -f .env ] || _config_dotenv || return
   AUTOPOD_HOME=${AUTOPOD_HOME:-$HOME/.autopod}
@@ -46,8 +48,8 @@ config_load() {
 
 # _config_home - makes the directories of $AUTOPOD_HOME, for nobody else to read; EX_MISSING.
 _config_home() {
-  (umask 077 && mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
-    "$AUTOPOD_HOME/known_hosts.d") 2>/dev/null ||
+  mkdir -p -- "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/locks" \
+    "$AUTOPOD_HOME/known_hosts.d" 2>/dev/null ||
     core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" "set AUTOPOD_HOME to a directory of yours"
 }
 

@@ -104,6 +104,7 @@ core_sleep() { core_wait sleep "$1"; }
 
 # core_trap - from here on the cleanup stack runs on every way out.
 core_trap() {
+  exec 9>&2 # the cleanup speaks there: a signal may come while a function's stderr goes to a file
   trap _core_exit EXIT
   trap '_core_signal INT' INT
   trap '_core_signal TERM' TERM
@@ -138,7 +139,7 @@ _core_clean() {
   local status=0
   trap : INT
   trap '' TERM HUP
-  (_core_run_stack) || status=$?
+  (_core_run_stack) 2>&9 || status=$?
   if [ "$status" -gt 0 ] && [ "$status" -lt 128 ]; then CORE_STATUS=$status; fi
   _CORE_CLEANUP=()
   [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"

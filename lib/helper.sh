@@ -40,7 +40,7 @@ helper_asset_dir() {
 # helper_python - sets HELPER_PYTHON: $AUTOPOD_PYTHON, the clone's .venv, or python3; EX_MISSING
 # when there is none.
 helper_python() {
-  local candidate magic=''
+  local candidate magic='' real=''
   [ -z "$HELPER_PYTHON" ] || [ "$_HELPER_PYTHON_FOR" != "${AUTOPOD_PYTHON:-}" ] || return 0
   if [ -n "${AUTOPOD_PYTHON:-}" ]; then
     candidate=$(command -v "$AUTOPOD_PYTHON") ||
@@ -55,10 +55,10 @@ helper_python() {
   # A version manager's shim is a script that takes many times Python's own start: ask it once for
   # the real one.
   IFS= read -r -n 2 magic <"$candidate" 2>/dev/null || :
-  [ "$magic" != '#!' ] || candidate=$("$candidate" -c 'import sys; print(sys.executable)') ||
+  [ "$magic" != '#!' ] || real=$("$candidate" -c 'import sys; print(sys.executable)') ||
     core_fail "$EX_MISSING" "$candidate does not run" \
       "set AUTOPOD_PYTHON to a Python 3.9 or newer" || return
-  HELPER_PYTHON=$candidate _HELPER_PYTHON_FOR=${AUTOPOD_PYTHON:-}
+  HELPER_PYTHON=${real:-$candidate} _HELPER_PYTHON_FOR=${AUTOPOD_PYTHON:-}
 }
 
 # helper_run NAME [ARG...] - runs helpers/NAME.py with our stdin and stdout; tells its complaints;
@@ -84,8 +84,9 @@ _helper_start() {
 # _helper_complain NAME STATUS - shows a helper's messages, but never a stack trace; returns STATUS.
 _helper_complain() {
   local line last='' traceback=''
-  [ -s "$CORE_TMP/complaints" ] ||
-    core_fail "$2" "$1.py ended with status $2 and said nothing" "is the memory full?" || return
+  [ "$2" -le 128 ] || # what stands in the file then are Bash's words, not the helper's
+    core_fail "$EX_FAIL" "$1.py was ended by signal $(($2 - 128))" "is the memory full?" || return
+  [ -s "$CORE_TMP/complaints" ] || core_fail "$2" "$1.py ended with status $2 and said nothing" || return
   while IFS= read -r line || [ -n "$line" ]; do
     case $line in Traceback*) traceback=1 ;; esac
     [ -z "$traceback" ] || ui_log error "$1.py: $line"
@@ -93,6 +94,6 @@ _helper_complain() {
     last=$line
   done <"$CORE_TMP/complaints"
   [ -z "$traceback" ] ||
-    core_fail "$2" "$1.py stopped with an error of its own: $last" "the details are in ${_UI_LOG:-the log}" || :
+    core_fail "$2" "$1.py stopped with an error of its own: $last" "the log has the details" || :
   return "$2"
 }

@@ -29,24 +29,28 @@ JOB_OPEN='' # set while the server may be working on its prompt
 # job_load FILE - checks and renders a job and lays it down as a new run; sets JOB_ID and JOB_RUN.
 # Nothing is contacted. EX_USAGE with every problem told.
 job_load() {
-  local lines=$CORE_TMP/rendered
+  local lines=$CORE_TMP/rendered new=$AUTOPOD_HOME/runs/.new.$$
   _job_render "$1" "$lines" || return
   JOB_ID=$(_job_line "$lines" job_id)
   os_utc_compact
   printf -v JOB_RUN '%s/runs/%s.%s.%04x' "$AUTOPOD_HOME" "$JOB_ID" "$OS_UTC" "$RANDOM"
-  mkdir -m 700 -- "$JOB_RUN" 2>/dev/null ||
-    core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?" || return
-  _job_line "$lines" job | state_save "$JOB_RUN/job.json" &&
-    _job_line "$lines" workflow | state_save "$JOB_RUN/workflow.json" &&
-    { _job_plan "$lines" && target_wishes; } | state_save "$JOB_RUN/plan"
+  { mkdir -- "$new" && _job_lay_down "$lines" "$new" && mv -- "$new" "$JOB_RUN"; } 2>/dev/null && return
+  rm -rf -- "$new"
+  core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?"
 }
 
-# _job_plan LINES - prints those lines of the helper that the later steps need.
-_job_plan() {
-  local line
-  while IFS= read -r line; do
-    case $line in job_id$'\t'* | timeout_minutes$'\t'* | max_cost_usd$'\t'* | upload$'\t'*) printf '%s\n' "$line" ;; esac
+# _job_lay_down LINES DIR - writes job.json, workflow.json and plan (what the later steps need) from the
+# helper's lines into the run's directory; 1 when the disk is full.
+_job_lay_down() {
+  local tag text
+  while IFS=$'\t' read -r tag text; do
+    case $tag in
+      job) printf '%s\n' "$text" >"$2/job.json" ;;
+      workflow) printf '%s\n' "$text" >"$2/workflow.json" ;;
+      job_id | timeout_minutes | max_cost_usd | upload) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
+    esac || return
   done <"$1"
+  target_wishes >>"$2/plan"
 }
 
 # job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing
@@ -60,7 +64,7 @@ job_plan() {
 # Its result is in RUN/result.json either way.
 job_run() {
   local status=0
-  JOB_RUN=$1 JOB_OPEN='' JOB_PROMPT_ID='' JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0
+  JOB_RUN=$1 JOB_OPEN='' JOB_PROMPT_ID='' JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0 JOB_ALL_HERE=''
   JOB_ID=$(_job_line "$1/plan" job_id)
   os_now
   JOB_BEGAN=$OS_NOW
@@ -108,7 +112,13 @@ job_target() {
   target_open "$JOB_RUN/job.json" "$JOB_RUN/pod.json" || return
   [ ! -f "$JOB_RUN/pod.json" ] || now=$(<"$JOB_RUN/pod.json")
   [ -z "$before" ] || [ "${before%%,*}" = "${now%%,*}" ] || # its first field is the id
-    rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json"
+    _job_start_over
+}
+
+# _job_start_over - forgets what was done on a pod that is gone.
+_job_start_over() {
+  rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json"
+  [ ! -f "$JOB_RUN/rendered.json" ] || mv -- "$JOB_RUN/rendered.json" "$JOB_RUN/workflow.json"
 }
 
 # job_upload - brings the file inputs to the server; uploads.json. EX_UPLOAD.
@@ -121,10 +131,11 @@ job_upload() {
   ui_done "$UPLOAD_TEXT"
 }
 
-# _job_rename UPLOADS - the workflow names the inputs as the server called them. (By Python: jq 1.6
-# would round large seeds.)
+# _job_rename UPLOADS - the workflow names the inputs as the server called them; as it was rendered it is
+# kept in rendered.json. (By Python: jq 1.6 would round large seeds.)
 _job_rename() {
-  helper_run rename_uploads --uploads "$1" <"$JOB_RUN/workflow.json" >"$CORE_TMP/renamed" &&
+  [ -f "$JOB_RUN/rendered.json" ] || state_save "$JOB_RUN/rendered.json" <"$JOB_RUN/workflow.json" || return
+  helper_run rename_uploads --uploads "$1" <"$JOB_RUN/rendered.json" >"$CORE_TMP/renamed" &&
     state_save "$JOB_RUN/workflow.json" <"$CORE_TMP/renamed"
 }
 
@@ -150,10 +161,10 @@ _job_post() {
   local try status body=$CORE_TMP/body answer=$CORE_TMP/answer
   os_now
   JOB_SUBMITTED=$OS_NOW
-  printf '{"prompt_id":"%s","client_id":"%s","at":%s,"url":"%s","pod":"%s"}\n' "$JOB_PROMPT_ID" \
-    "$JOB_CLIENT" "$JOB_SUBMITTED" "$TARGET_URL" "$POD_ID" | state_save "$JOB_RUN/prompt.json" || return
-  { printf '{"prompt_id":"%s","client_id":"%s","prompt":' "$JOB_PROMPT_ID" "$JOB_CLIENT" &&
-    cat -- "$JOB_RUN/workflow.json" && printf '}'; } >"$body" ||
+  local ids="\"prompt_id\":\"$JOB_PROMPT_ID\",\"client_id\":\"$JOB_CLIENT\""
+  state_write "$JOB_RUN/prompt.json" \
+    "{$ids,\"at\":$JOB_SUBMITTED,\"url\":\"$TARGET_URL\",\"pod\":\"$POD_ID\"}" || return
+  printf '{%s,"prompt":%s}' "$ids" "$(<"$JOB_RUN/workflow.json")" >"$body" ||
     core_fail "$EX_FAIL" "can't write $body" "is the disk full?" || return
   for ((try = 1; try <= JOB_SUBMIT_TRIES; try++)); do
     JOB_OPEN=1 status=0
@@ -220,8 +231,8 @@ _job_limit() {
   fi
 }
 
-# job_collect - judges the history entry and brings the outputs home; outputs.json. EX_WORKFLOW,
-# EX_DOWNLOAD.
+# job_collect - judges the history entry and brings the outputs home; outputs.json is written with
+# result.json, until then the journal of the collected ones stands for it. EX_WORKFLOW, EX_DOWNLOAD.
 job_collect() {
   local plan=$CORE_TMP/collect status=0
   helper_run history --prompt-id "$JOB_PROMPT_ID" --workflow "$JOB_RUN/workflow.json" \
@@ -243,7 +254,7 @@ job_collect() {
     if [ "$status" = 0 ]; then ui_done "$UI_COUNT, verified"; else ui_failed "only $UI_COUNT"; fi
   }
   _job_judge "$plan" "$status" || return
-  collect_list "$JOB_RUN/collected" | state_save "$JOB_RUN/outputs.json"
+  JOB_ALL_HERE=1
 }
 
 # _job_judge PLAN STATUS - what the whole amounts to: the workflow's own error first, then what is
@@ -269,7 +280,7 @@ _job_judge() {
 # job_left_outputs - 0 when the run at hand has, or may have, outputs on the server that are not all
 # here: it ended there and not everything came, or nobody knows how it ended.
 job_left_outputs() {
-  if [ -f "$JOB_RUN/outputs.json" ]; then return 1; fi
+  if [ -n "$JOB_ALL_HERE" ]; then return 1; fi
   if [ -f "$JOB_RUN/history.json" ]; then
     [ "$JOB_STATE" = success ]
   else
@@ -291,36 +302,38 @@ job_cancel() {
 
 # job_finish CODE - writes result.json (how it went, what it took, what came of it), and gives the run free.
 job_finish() {
-  local facts
+  local facts outputs result
   os_now
   JOB_SECONDS=$((OS_NOW - JOB_BEGAN))
   budget_cost "${POD_RATE:-0}" "$JOB_SECONDS"
   JOB_COST=$BUDGET_COST
   os_utc
-  if [ -f "$JOB_RUN/outputs.json" ]; then
-    cp -- "$JOB_RUN/outputs.json" "$CORE_TMP/outputs"
-  else
-    collect_list "$JOB_RUN/collected" >"$CORE_TMP/outputs"
-  fi
   facts=(--arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --arg prompt "$JOB_PROMPT_ID"
     --argjson code "$1" --arg signal "$CORE_SIGNAL" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT"
     --arg steps "$JOB_STEPS" --argjson total "$JOB_SECONDS" --arg server "$JOB_SERVER_SECONDS"
     --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE"
     --arg cost "$JOB_COST" --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION"
-    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" --slurpfile outputs "$CORE_TMP/outputs")
-  jq -n -c "${facts[@]}" "$_JOB_RESULT" | state_save "$JOB_RUN/result.json"
+    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC")
+  : >>"$JOB_RUN/collected"
+  { IFS= read -r outputs && IFS= read -r result; } < <(jq -R -n -c "${facts[@]}" "$_JOB_RESULT" "$JOB_RUN/collected") ||
+    result=''
+  [ -z "$JOB_ALL_HERE" ] || state_write "$JOB_RUN/outputs.json" "$outputs"
+  state_write "$JOB_RUN/result.json" "$result"
   state_unlock "run-${JOB_RUN##*/}"
 }
 
-# The shape of result.json; the README describes it.
+# The shapes of outputs.json (from the journal) and result.json, a line each; the README describes them.
 _JOB_RESULT='
   def known: if . == "" then null else . end;
   def steps: split("\n") | map(select(. != "") | split(" ") | {(.[0]): ((.[1] | tonumber) / 1000)}) | add // {};
+  [inputs | split("\t")
+    | {node: .[1], kind: .[2], server_name: .[3], bytes: (.[4] | tonumber), sha256: .[5], path: .[6]}] as $outputs
+  | $outputs,
   {job_id: $job, run: $run, exit_code: $code,
    status: (if $code == 0 then "success" elif $signal != "" then "interrupted" else "failed" end),
    error: (if $code == 0 then null elif $error == "" then "see the log" else $error end),
    hint: (if $code == 0 then null else $hint | known end),
-   prompt_id: ($prompt | known), outputs: $outputs[0],
+   prompt_id: ($prompt | known), outputs: $outputs,
    seconds: (($steps | steps) + {total: $total}), server_seconds: ($server | tonumber? // null),
    cost_usd: ($cost | tonumber),
    pod: (if $pod == "" then null
@@ -335,7 +348,7 @@ _job_render() {
   helper_run render_template --job="$1" --template-dir="$HELPER_DIR" --output-dir="$AUTOPOD_OUTPUT_DIR" \
     ${JOB_RENDER_ARGS[@]+"${JOB_RENDER_ARGS[@]}"} >"$2" || return "$EX_USAGE"
   while IFS=$'\t' read -r tag text; do
-    [ "$tag" != warning ] || ui_warn "$1: $text"
+    [ "$tag" != warning ] || ui_warn "$text"
   done <"$2"
 }
 

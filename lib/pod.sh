@@ -15,7 +15,7 @@ _AUTOPOD_POD_SH=1                         # @guard
 POD_PROVIDERS='local'
 # The loaded pod (see pod_load); empty while there is none.
 POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE=''
-POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0
+POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0 POD_REASON=''
 _POD_WISH='' # the name of a pod that is being made
 
 # pod_provider NAME - 0, or EX_USAGE when there is no such provider.
@@ -69,7 +69,7 @@ pod_load() {
 # What the variables get from a pod's JSON. The unit separator keeps empty fields apart, which
 # blanks in IFS would not.
 _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
-  .cost_per_hr, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188), (.created_at | fromdateiso8601? // 0)]
+  .cost_per_hr, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188), (.created_at | fromdateiso8601? // 0), .reason]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 
 # _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables (POD_SINCE is an epoch);
@@ -77,7 +77,7 @@ _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_co
 _pod_take() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
   IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_RATE POD_SSH_HOST POD_SSH_PORT \
-    POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE <<<"$1"
+    POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE POD_REASON <<<"$1"
   [[ $POD_ID =~ $shape ]] || {
     POD_ID=''
     core_fail "$EX_POD" "the provider's answer is not a pod"

@@ -67,7 +67,8 @@ _ssh_options() {
     -o StrictHostKeyChecking=accept-new -o "UserKnownHostsFile=\"$known\"" -o GlobalKnownHostsFile=none
     -o UpdateHostKeys=no -o CheckHostIP=no -o Compression=no -o LogLevel=ERROR
     -o "Ciphers=$_SSH_CIPHERS")
-  [ -z "$2" ] || _SSH_OPTIONS=("${_SSH_OPTIONS[@]}" -i "$2" -o IdentitiesOnly=yes)
+  [ -z "$2" ] || _SSH_OPTIONS=("${_SSH_OPTIONS[@]}" -o IdentitiesOnly=yes
+    -o "IdentityFile=\"${2//%/%%}\"")
 }
 
 # ssh_reason LOG - sets SSH_REASON to one of denied, hostkey, port, refused, timeout, other, by what

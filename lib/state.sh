@@ -48,11 +48,23 @@ _state_busy() {
   fi
 }
 
-# state_save FILE - stdin becomes FILE in one step; EX_FAIL when the disk is full, or nothing came:
-# then the old one is still there.
+# state_save FILE - stdin becomes FILE in one step; EX_FAIL when the disk is full, or nothing came: then
+# the old one is still there.
 state_save() {
-  local new="$1.new.$$"
-  if (umask 077 && exec cat >"$new") 2>/dev/null && [ -s "$new" ] && mv -f -- "$new" "$1"; then return 0; fi
+  cat >"$1.new.$$" 2>/dev/null || : >"$1.new.$$" 2>/dev/null || :
+  _state_put "$1"
+}
+
+# state_write FILE TEXT - the same for a text at hand.
+state_write() {
+  { printf '%s\n' "$2" >"$1.new.$$"; } 2>/dev/null || : >"$1.new.$$" 2>/dev/null || :
+  _state_put "$1"
+}
+
+# _state_put FILE - what was written beside FILE takes its place; EX_FAIL.
+_state_put() {
+  local new=$1.new.$$
+  if [ -s "$new" ] && mv -f -- "$new" "$1"; then return 0; fi
   rm -f -- "$new"
   core_fail "$EX_FAIL" "can't write $1" "is the disk full, or the directory read-only?"
 }
@@ -78,7 +90,7 @@ state_update() {
   core_tmpdir || return
   state_lock "$lock" ||
     _state_busy "$file" "$AUTOPOD_HOME/locks/$lock" || return
-  state_read "$file" "$@" >"$CORE_TMP/$lock" && state_save "$file" <"$CORE_TMP/$lock" || status=$?
+  state_read "$file" -c "$@" >"$CORE_TMP/$lock" && state_save "$file" <"$CORE_TMP/$lock" || status=$?
   state_unlock "$lock"
   return "$status"
 }

@@ -7,6 +7,7 @@
 _AUTOPOD_TARGET_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/budget.sh"
@@ -18,6 +19,8 @@ _AUTOPOD_TARGET_SH=1                         # @guard
 TARGET_WISH_URL=''       # --url
 TARGET_WISH_POD=''       # --pod
 TARGET_WISH_NO_TUNNEL='' # --no-tunnel
+
+_TARGET_TRY_SECONDS=20 # for one try to bring a lost link back
 
 TARGET_URL=''         # where ComfyUI answers, once the target is open
 TARGET_MADE=''        # set when the pod was made for this call
@@ -96,6 +99,34 @@ target_reconnect() {
   fi
 }
 
+# target_recover [DEADLINE] - the server does not answer: brings the link back, or waits for it, for
+# AUTOPOD_RECONNECT_TIMEOUT seconds at most, or until DEADLINE (epoch): then 0 too, the caller sees that the
+# time is up. EX_TUNNEL, EX_POD.
+target_recover() {
+  local limit pause=1
+  os_now
+  limit=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
+  ui_warn "the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS}): reconnecting"
+  until core_quietly target_reconnect "$_TARGET_TRY_SECONDS"; do
+    case $CORE_ERROR_CODE in "$EX_TUNNEL" | 0) ;; *)
+      core_fail "$CORE_ERROR_CODE" "$CORE_ERROR" "$CORE_HINT" # not the link: the pod itself has gone
+      return
+      ;;
+    esac
+    os_now
+    [ -z "${1:-}" ] || [ "$OS_NOW" -lt "$1" ] || return 0
+    [ "$OS_NOW" -lt "$limit" ] || {
+      core_fail "$EX_TUNNEL" "ComfyUI could not be reached again within $AUTOPOD_RECONNECT_TIMEOUT s: $CORE_ERROR" \
+        "the job may have gone on: comfy-run --resume picks it up"
+      return
+    }
+    core_sleep "$pause"
+    [ "$pause" -ge 15 ] || pause=$((pause * 2))
+  done
+  core_forget_error
+  ui_note "The link is back."
+}
+
 # _target_server URL - uses a ComfyUI that answers there already.
 _target_server() {
   ui_step Server
@@ -161,8 +192,9 @@ target_adopt() {
 
 # _target_record FILE - writes down which pod the run is on and whether it was made for it.
 _target_record() {
-  printf '{"id":"%s","provider":"%s","made_for_this_run":%s}\n' "$POD_ID" "$POD_PROVIDER" \
-    "$(if [ -n "$TARGET_MADE" ]; then echo true; else echo false; fi)" | state_save "$1"
+  local made=false
+  [ -z "$TARGET_MADE" ] || made=true
+  state_write "$1" "{\"id\":\"$POD_ID\",\"provider\":\"$POD_PROVIDER\",\"made_for_this_run\":$made}"
 }
 
 # target_close RUN - closes what this call opened. The pod that it made is terminated; when RUN names a

@@ -23,6 +23,7 @@ TUNNEL_URL='' TUNNEL_PORT='' TUNNEL_PID='' TUNNEL_OPENED=''
 tunnel_ensure() {
   local seconds=$1 lock=tunnel-$POD_ID status=0
   TUNNEL_OPENED=''
+  core_tmpdir && _tunnel_load || return
   if tunnel_find && comfy_answers "$TUNNEL_URL"; then return; fi
   state_lock "$lock" "$seconds" ||
     core_fail "$EX_TUNNEL" "another autopod has been opening the tunnel to $POD_ID for $seconds s" \
@@ -35,27 +36,47 @@ tunnel_ensure() {
   return "$status"
 }
 
-# tunnel_find - sets TUNNEL_URL, TUNNEL_PORT and TUNNEL_PID from the record of the loaded pod; 1
-# when no process of ours stands behind it.
+# tunnel_find - sets TUNNEL_URL, TUNNEL_PORT and TUNNEL_PID from the record of the loaded pod; 1 when no
+# open tunnel of ours stands behind it.
 tunnel_find() {
-  local record
-  TUNNEL_URL='' TUNNEL_PID=''
-  [ -f "$AUTOPOD_HOME/tunnels.json" ] || return 1
-  record=$(state_read "$AUTOPOD_HOME/tunnels.json" -r --arg pod "$POD_ID" \
-    '.[$pod] // empty | "\(.pid) \(.start) \(.port)"') || return
-  read -r TUNNEL_PID _TUNNEL_START TUNNEL_PORT <<<"$record"
-  os_same_process "$TUNNEL_PID" "$_TUNNEL_START" || return 1
+  TUNNEL_URL=''
+  _tunnel_load && os_same_process "$TUNNEL_PID" "$_TUNNEL_START" && _tunnel_is_open || return 1
   TUNNEL_URL=http://127.0.0.1:$TUNNEL_PORT
 }
 
-# tunnel_close - ends the loaded pod's tunnel, if the recorded process is still that one, and
-# forgets it.
+# tunnel_close - ends the loaded pod's tunnel, if the recorded process is still that one, and forgets it.
 tunnel_close() {
-  if tunnel_find; then
-    os_end_process "$TUNNEL_PID" "$_TUNNEL_START" 2 || ui_warn "the tunnel process $TUNNEL_PID did not end"
-  fi
   TUNNEL_URL=''
-  [ -z "$TUNNEL_PID" ] || state_update "$AUTOPOD_HOME/tunnels.json" --arg pod "$POD_ID" 'del(.[$pod])'
+  _tunnel_load || return
+  [ -n "$TUNNEL_PID" ] || return 0
+  os_end_process "$TUNNEL_PID" "$_TUNNEL_START" 2 || ui_warn "the tunnel process $TUNNEL_PID did not end"
+  state_update "$AUTOPOD_HOME/tunnels.json" --arg pod "$POD_ID" 'del(.[$pod])'
+}
+
+# _tunnel_load - sets TUNNEL_PID (empty: none), _TUNNEL_START and TUNNEL_PORT from the record; EX_FAIL when
+# tunnels.json is damaged.
+_tunnel_load() {
+  local record file=$AUTOPOD_HOME/tunnels.json
+  local shape="\"$POD_ID\":\\{\"pid\":([0-9]+),\"start\":\"([^\"]+)\",\"port\":([0-9]+),"
+  TUNNEL_PID='' _TUNNEL_START='' TUNNEL_PORT=''
+  [ -e "$file" ] || return 0
+  if [[ $(<"$file") =~ $shape ]]; then # as _tunnel_record writes it; jq takes 20 ms to say the same
+    TUNNEL_PID=${BASH_REMATCH[1]} _TUNNEL_START=${BASH_REMATCH[2]} TUNNEL_PORT=${BASH_REMATCH[3]}
+  else
+    state_read "$file" -r --arg pod "$POD_ID" '.[$pod] // empty | "\(.pid) \(.start) \(.port)"' \
+      >"$CORE_TMP/tunnel" || return
+    read -r TUNNEL_PID _TUNNEL_START TUNNEL_PORT <"$CORE_TMP/tunnel" || :
+  fi
+}
+
+# _tunnel_is_open - 0 when the ssh process of the record has bound its port. (It is recorded before that; if
+# we are killed then, the port may become anybody's.)
+_tunnel_is_open() {
+  local line
+  while IFS= read -r line; do
+    [ "$line" != "$SSH_READY" ] || return 0
+  done 2>/dev/null <"$AUTOPOD_HOME/logs/tunnel-$POD_ID.log"
+  return 1
 }
 
 # _tunnel_open - opens the tunnel, waiting for the ssh of a booting pod. One whose process lives is
@@ -91,7 +112,7 @@ _tunnel_keep_waiting() {
   pod_refresh || return
   case $POD_STATUS in
     failed | stopped | terminated)
-      core_fail "$EX_POD" "pod $POD_ID is $POD_STATUS" "autopod-info $POD_ID says more"
+      core_fail "$EX_POD" "pod $POD_ID is $POD_STATUS${POD_REASON:+: $POD_REASON}"
       return
       ;;
   esac
@@ -120,7 +141,7 @@ _tunnel_try() {
       SSH_REASON='local' SSH_SAID=$CORE_ERROR
       return 1
     }
-    ! _tunnel_login "$log" || return 0
+    ! _tunnel_login || return 0
     ssh_reason "$log"
     tunnel_close
     [ "$SSH_REASON" = port ] || return 1 # taken by somebody in this very moment: the next one
@@ -146,23 +167,18 @@ _tunnel_record() {
   TUNNEL_PORT=$1
 }
 
-# _tunnel_login LOG - waits until ssh says that the tunnel is open; 1 when it ended or took too
-# long.
+# _tunnel_login - waits until ssh says that the tunnel is open; 1 when it ended or took too long.
 _tunnel_login() {
-  local left=$((TUNNEL_LOGIN_SECONDS * 20)) line
-  while [ "$left" -gt 0 ]; do
-    while IFS= read -r line; do
-      [ "$line" = "$SSH_READY" ] || continue
-      TUNNEL_URL=http://127.0.0.1:$TUNNEL_PORT TUNNEL_OPENED=1
-      [ "$TUNNEL_PORT" = "$AUTOPOD_PORT" ] ||
-        ui_note "Local port $AUTOPOD_PORT is taken by another program: using $TUNNEL_PORT for pod $POD_ID."
-      return 0
-    done <"$1"
+  local left=$((TUNNEL_LOGIN_SECONDS * 20))
+  until _tunnel_is_open; do
     os_same_process "$TUNNEL_PID" "$_TUNNEL_START" || return 1
+    [ "$left" -gt 0 ] || return 1
     left=$((left - 1))
     core_sleep 0.05
   done
-  return 1
+  TUNNEL_URL=http://127.0.0.1:$TUNNEL_PORT TUNNEL_OPENED=1
+  [ "$TUNNEL_PORT" = "$AUTOPOD_PORT" ] ||
+    ui_note "Local port $AUTOPOD_PORT is taken by another program: using $TUNNEL_PORT for pod $POD_ID."
 }
 
 # _tunnel_explain - tells why there is no tunnel, by SSH_REASON; EX_TUNNEL.

@@ -61,6 +61,7 @@ ui_log() {
 ui_clean() {
   local secret
   UI_TEXT=${1//[[:cntrl:]]/ }
+  UI_TEXT=${UI_TEXT//$'\xc2'[$'\x80'-$'\x9f']/ } # terminals obey these too
   [ -n "$_UI_UTF8" ] || UI_TEXT=${UI_TEXT//→/->} UI_TEXT=${UI_TEXT//×/x}
   for secret in ${UI_SECRETS[@]+"${UI_SECRETS[@]}"}; do
     [ -z "$secret" ] || UI_TEXT=${UI_TEXT//"$secret"/****}

@@ -11,9 +11,8 @@ _AUTOPOD_WATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/target.sh"
 
-WATCH_POLL_FIRST=50        # milliseconds between the first polls; it grows by half each time
-WATCH_POLL_LAST=2000       # and between the later ones
-WATCH_RECONNECT_SECONDS=20 # for one try to bring a lost link back
+WATCH_POLL_FIRST=50  # milliseconds between the first polls; it grows by half each time
+WATCH_POLL_LAST=2000 # and between the later ones
 
 # watch_prompt PROMPT_ID DEADLINE HISTORY_FILE CODE - returns when the prompt has ended, its history entry
 # in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when
@@ -34,7 +33,7 @@ watch_prompt() {
       esac
       _watch_say "$began"
     else
-      _watch_reconnect "$2" || return
+      target_recover "$2" || return
     fi
     os_now
     [ "$OS_NOW" -lt "$2" ] || {
@@ -60,33 +59,6 @@ _watch_say() {
   [ "$state" = "$_WATCH_SAID" ] || say=ui_change
   _WATCH_SAID=$state
   "$say" "$text$UI_TIME"
-}
-
-# _watch_reconnect DEADLINE - the server doesn't answer: brings the link back, or waits for it until
-# DEADLINE; EX_TUNNEL, EX_POD.
-_watch_reconnect() {
-  local limit pause=1
-  os_now
-  limit=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
-  ui_warn "the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS}); the job goes on there, reconnecting"
-  until core_quietly target_reconnect "$WATCH_RECONNECT_SECONDS"; do
-    case $CORE_ERROR_CODE in "$EX_TUNNEL" | 0) ;; *)
-      core_fail "$CORE_ERROR_CODE" "$CORE_ERROR" "$CORE_HINT" # not the link: the pod itself has gone
-      return
-      ;;
-    esac
-    os_now
-    [ "$OS_NOW" -lt "$1" ] || return 0 # the caller sees that the time is up
-    [ "$OS_NOW" -lt "$limit" ] || {
-      core_fail "$EX_TUNNEL" "ComfyUI could not be reached again within $AUTOPOD_RECONNECT_TIMEOUT s: $CORE_ERROR" \
-        "the job may have gone on: comfy-run --resume picks it up"
-      return
-    }
-    core_sleep "$pause"
-    [ "$pause" -ge 15 ] || pause=$((pause * 2))
-  done
-  core_forget_error
-  ui_note "The link is back."
 }
 
 # _watch_vanished - tells that the prompt is neither in the queue nor in the history; EX_WORKFLOW.

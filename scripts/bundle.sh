@@ -19,8 +19,6 @@ export LC_ALL=C
 ROOT=$(cd -P "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 LIBS=' '
 ASSETS=''
-# python3 -c takes a helper as one argument, and Linux allows 128 KiB for one.
-PYTHON_LIMIT=102400
 
 die() {
   printf 'bundle: %s\n' "$*" >&2
@@ -63,12 +61,6 @@ emit_asset() {
   [ -f "$ROOT/$path" ] || die "no asset $path"
   case $path in *[!A-Za-z0-9._/-]*) die "$path: letters, digits, . _ - / only" ;; esac
   if grep -qx "$mark" "$ROOT/$path"; then die "$path holds a line $mark"; fi
-  case $path in
-    *.py)
-      [ "$(($(wc -c <"$ROOT/$path")))" -le "$PYTHON_LIMIT" ] ||
-        die "$path is over $PYTHON_LIMIT bytes, too long for one argument of python3 -c"
-      ;;
-  esac
   ASSETS="$ASSETS${ASSETS:+ }$path"
   printf '# --- %s\n_autopod_asset_%s() {\n  cat <<'\''%s'\''\n' \
     "$path" "${path//[!A-Za-z0-9]/_}" "$mark"

@@ -27,7 +27,6 @@ BEGIN {
 
   MAX_FUNCTION = 60
   MAX_CODE = 300
-  MAX_HELPER = 102400
   WORD = "[A-Za-z_][A-Za-z0-9_]*"
   # What may stand before a program's name: the start of a command, or what runs another one.
   BEFORE = "(^|[|;&({!`]|(^|[^A-Za-z0-9_])(then|do|else|elif|if|while|until|exec|command|nohup|env|time|" \
@@ -169,27 +168,25 @@ function note_words(   text, word) {
 function end_file() {
   if (file ~ /^lib\// && code > MAX_CODE)
     wrong(1, code " lines of code; " MAX_CODE " is the limit")
-  if (file ~ /^helpers\// && bytes > MAX_HELPER)
-    wrong(1, bytes " bytes; " MAX_HELPER " is the limit, since python3 -c takes it as one argument")
 }
 
 FNR == 1 {
   if (file != "") end_file()
   file = FILENAME
   files[++file_count] = file
-  code = bytes = 0
+  is_file[file] = 1
+  code = 0
   nest = synopsis = inside = heredoc = ""
   if (file ~ /^lib\// && !rank_of(file))
     wrong(1, "has no rank: say in scripts/check-house.awk where it stands")
 }
 
-{ bytes += length($0) + 1 }
-
 file ~ /^helpers\// {
-  if ($0 ~ /__file__/) wrong(FNR, "a helper is run by python3 -c and has no __file__")
   if ($1 == "import" || $1 == "from") imported[file, $2] = FNR
   next
 }
+
+/^# @asset helpers\// { asset[file, $3] = FNR }
 
 heredoc != "" {
   code++
@@ -240,7 +237,7 @@ nest == "" && /^[ \t]*#/ {
   } else if (open_before == "" && !in_array) {
     check_toplevel()
   }
-  in_array = inside == "" && (in_array ? $0 !~ /^\)/ : BARE ~ /=\($/)
+  in_array = inside == "" && BARE !~ /\)[ \t]*$/ && (in_array || BARE ~ /=\(/)
   synopsis = ""
 }
 
@@ -298,14 +295,15 @@ function module_of_word(word) {
   return "lib/" word ".sh"
 }
 
-function check_imports(   key, part, name) {
+# A helper may use another one; then every command that embeds it must embed that one too.
+function check_imports(   key, part, name, i) {
   for (key in imported) {
     split(key, part, SUBSEP)
     name = "helpers/" part[2] ".py"
     for (i = 1; i <= file_count; i++)
-      if (files[i] == name) {
-        file = part[1]
-        wrong(imported[key], "a helper stands alone and can't import " name)
+      if ((files[i], part[1]) in asset && is_file[name] && !((files[i], name) in asset)) {
+        file = files[i]
+        wrong(asset[files[i], part[1]], "embeds " part[1] ", but not " name ", which that imports")
       }
   }
 }

@@ -21,11 +21,15 @@ PYTHON='' LOG='' LOCKED=''
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
-# stop STATUS LINE... - says why, and ends
+# stop STATUS [WHY [COMMAND...]] - says why, and the commands to copy, and ends
 stop() {
   local status=$1
   shift
-  [ $# = 0 ] || printf 'setup: %s\n' "$@" >&2
+  if [ $# -gt 0 ]; then
+    say "$1"
+    shift
+  fi
+  [ $# = 0 ] || printf '  %s\n' "$@" >&2
   exit "$status"
 }
 
@@ -48,14 +52,14 @@ missing_tools() {
   venv_ready || find_python || printf 'python3\n'
 }
 
-# bats_is_recent - bats 1.5 or newer (`run -N`); older systems ship 1.2
+# bats_is_recent - bats 1.7 or newer (bats_require_minimum_version); Ubuntu 22.04 ships 1.2
 bats_is_recent() {
   local version major minor
   version=$(bats --version) || return 1
   version=${version#Bats }
   major=${version%%.*} minor=${version#*.}
   minor=${minor%%.*}
-  [ "$major" -gt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -ge 5 ]; }
+  [ "$major" -gt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -ge 7 ]; }
 }
 
 # find_python - sets PYTHON to a Python of 3.9 or newer that can make a .venv with pip
@@ -213,27 +217,27 @@ install_brew() {
 
 # install_tools TOOL... - installs what is missing, or says how and ends with EX_MISSING
 install_tools() {
-  local list
+  local list sudo='sudo '
   if have apt-get; then
     list=$(packages apt-get "$@")
     # shellcheck disable=SC2086 # package names
     if install_apt $list; then return 0; fi
+    [ "$(id -u)" != 0 ] || sudo=''
     stop "$EX_MISSING" "missing: $*; to install:" \
-      "  sudo apt-get update" "  sudo apt-get install -y --no-install-recommends $list"
+      "${sudo}apt-get update" "${sudo}apt-get install -y --no-install-recommends $list"
   elif have brew; then
     list=$(packages brew "$@")
     # shellcheck disable=SC2086
     if install_brew $list; then return 0; fi
-    stop "$EX_MISSING" "missing: $*; to install:" "  brew install $list"
+    stop "$EX_MISSING" "missing: $*; to install:" "brew install $list"
   fi
-  stop "$EX_MISSING" "missing: $*" \
-    "install these with your system's package manager and run make setup again"
+  stop "$EX_MISSING" "missing: $*; install it with your system's package manager, then: make setup"
 }
 
 # check_bats - ends when bats is too old: no package manager here has a newer one
 check_bats() {
-  bats_is_recent || stop "$EX_MISSING" "$(bats --version) is too old; 1.5 or newer:" \
-    "  npm install -g bats"
+  bats_is_recent || stop "$EX_MISSING" "$(bats --version) is too old; for 1.7 or newer:" \
+    "npm install -g bats"
 }
 
 main() {

@@ -60,9 +60,10 @@ environment() {
   unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 }
 
-# start INDEX - runs one file in the background
+# start INDEX - runs one file in the background, as a process group that can be ended as a whole
 start() {
   local file=${FILES[$1]} out=$WORK/$1
+  set -m
   (
     status=0
     SECONDS=0
@@ -71,6 +72,7 @@ start() {
     mv "$out.done.tmp" "$out.done"
   ) &
   PIDS[$1]=$!
+  set +m
 }
 
 # report INDEX - counts and shows one file's result
@@ -120,12 +122,19 @@ run_all() {
   done
 }
 
+# end_all - ends the files that still run, with everything they started
+end_all() {
+  local pid
+  for pid in "${PIDS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null; done
+  for pid in "${PIDS[@]}"; do wait "$pid" 2>/dev/null; done
+}
+
 # summary - EXIT trap: whatever happened, the last line is the count
 summary() {
   local status=$?
   trap - EXIT
   trap '' INT TERM HUP
-  [ "${#PIDS[@]}" = 0 ] || kill "${PIDS[@]}" 2>/dev/null
+  [ "${#PIDS[@]}" = 0 ] || end_all
   [ -z "$WORK" ] || rm -rf "$WORK"
   if [ "$status" = 0 ] && [ "$((PASSED + SKIPPED))" = 0 ]; then
     printf 'no test ran\n'

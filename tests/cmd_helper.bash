@@ -14,9 +14,25 @@ cmd_setup() {
 
 # cmd_teardown - ends what the test started by itself; what the commands left behind fails the test
 cmd_teardown() {
-  [ -z "$COMMAND_PID" ] || kill -9 -- "-$COMMAND_PID" 2>/dev/null || :
+  local status=0
+  [ -z "$COMMAND_PID" ] || kill_command_group
   double_stop
-  autopod_teardown
+  refute_left_pods || status=1
+  autopod_teardown || status=1
+  return "$status"
+}
+
+# refute_left_pods - fails, and ends it, when something of a pod still runs (sshd overwrites its environment, by which
+# the processes of a test are found; but its arguments name the pod's directory)
+refute_left_pods() {
+  local left pid _rest
+  left=$(ps -A -o pid=,args= | grep -F -e "$BATS_TEST_TMPDIR/" | grep -F -e /local/local- | grep -vF -e 'grep -F')
+  [ -n "$left" ] || return 0
+  _complain 'the test left pods behind:' "$left"
+  while read -r pid _rest; do
+    kill -9 "$pid" 2>/dev/null || :
+  done <<<"$left"
+  return 1
 }
 
 # free_port - sets FREE_PORT: the next dozen are most likely free, too
@@ -151,8 +167,8 @@ kill_command() { kill -s "$1" "$COMMAND_PID"; }
 
 # kill_command_group - kill -9 for the command and its helpers, as when a machine is switched off
 kill_command_group() {
-  kill -9 -- "-$COMMAND_PID"
-  wait "$COMMAND_PID" 2>/dev/null || :
+  kill -9 -- "-$COMMAND_PID" 2>/dev/null || :
+  { wait "$COMMAND_PID"; } 2>/dev/null || :
   COMMAND_PID=''
 }
 
@@ -165,7 +181,7 @@ command_said() { grep -qF -e "$1" "$BATS_TEST_TMPDIR/command.err"; }
 the_run() {
   local runs
   runs=("$AUTOPOD_HOME"/runs/*/)
-  [ "${#runs[@]}" = 1 ] || _complain "wanted one run, but there are:" "${runs[@]}" || return
+  [ "${#runs[@]}" = 1 ] && [ -d "${runs[0]}" ] || { _complain "wanted one run, but there are:" "${runs[@]}" && return 1; }
   printf '%s\n' "${runs[0]%/}"
 }
 
@@ -183,7 +199,7 @@ assert_no_pods() {
 the_pod() {
   local pods
   pods=("$AUTOPOD_HOME"/local/*/)
-  [ "${#pods[@]}" = 1 ] && [ -d "${pods[0]}" ] || _complain "wanted one pod, but there are:" "${pods[@]}" || return
+  [ "${#pods[@]}" = 1 ] && [ -d "${pods[0]}" ] || { _complain "wanted one pod, but there are:" "${pods[@]}" && return 1; }
   pods=${pods[0]%/}
   printf '%s\n' "${pods##*/}"
 }

@@ -3,7 +3,7 @@
 
 load test_helper
 
-COMMANDS='autopod-connect autopod-ls autopod-info autopod-kill comfy-run'
+COMMANDS=(autopod-connect autopod-ls autopod-info autopod-kill comfy-run)
 
 # options - the options in the text on stdin, each once, sorted
 options() { grep -oE '(^|[^A-Za-z0-9-])--?[A-Za-z][A-Za-z-]*' | sed -E 's/^[^-]+//' | sort -u; }
@@ -29,14 +29,14 @@ completions() {
 }
 
 @test "every command has completions" {
-  assert_equal "$(cd "$ROOT/bin" && printf '%s\n' *)" "$(printf '%s\n' $COMMANDS | sort)"
-  assert_contains "complete -o filenames -F _autopod $COMMANDS" "$(cat "$ROOT/completions/autopod.bash")"
-  assert_contains "#compdef $COMMANDS" "$(sed 1q "$ROOT/completions/_autopod")"
+  assert_equal "$(cd "$ROOT/bin" && printf '%s\n' *)" "$(printf '%s\n' "${COMMANDS[@]}" | sort)"
+  assert_contains "complete -o filenames -F _autopod ${COMMANDS[*]}" "$(cat "$ROOT/completions/autopod.bash")"
+  assert_contains "#compdef ${COMMANDS[*]}" "$(sed 1q "$ROOT/completions/_autopod")"
 }
 
 @test "Bash offers the options that --help names" {
   local name
-  for name in $COMMANDS; do
+  for name in "${COMMANDS[@]}"; do
     assert_contains --help "$(help_options "$name")"
     assert_equal "$(completions "$name" - | sort)" "$(help_options "$name")" "$name"
   done
@@ -44,7 +44,7 @@ completions() {
 
 @test "zsh offers the options that --help names" {
   local name
-  for name in $COMMANDS; do
+  for name in "${COMMANDS[@]}"; do
     assert_equal "$(zsh_options "$name")" "$(help_options "$name")" "$name"
   done
 }

@@ -277,9 +277,9 @@ model	filename=c.glb&subfolder=s&type=temp"
 @test "the same file twice is one; the same name in two folders is two" {
   made '{"1":{"images":[{"filename":"a.png","subfolder":"x"},{"filename":"a.png","subfolder":"x","type":"output"}]},
     "2":{"images":[{"filename":"a.png","subfolder":"x"},{"filename":"a.png","subfolder":"y"},{"filename":"A.png"}]}}'
-  assert_equal "$(field file 5,6)" "x/a.png	/out/a.png
-y/a.png	/out/a-2.png
-A.png	/out/A-3.png"
+  assert_equal "$(field file 2,5,6)" "1	x/a.png	/out/a.png
+2	y/a.png	/out/a-2.png
+2	A.png	/out/A-3.png"
 }
 
 @test "outputs match node id, then title, then prefix, then kind, then *" {

@@ -211,19 +211,18 @@ rejected() {
 }
 
 @test "plain assignments, arrays and long strings may stand in a library" {
-  append lib/pod.sh 'POD_MAX=$((1 << 20)) # $(not run)' 'POD_LIST=(' '  one' ')' "POD_TEXT='first" "second line'"
+  append lib/pod.sh 'POD_MAX=$((1 << 20)) # $(not run)' 'POD_LIST=(' '  one' ')' \
+    'POD_MORE=(one "two"' '  three)' "POD_TEXT='first" "second line'"
   run bash "$ROOT/scripts/check-house.sh" .
   assert_equal "$output" ''
 }
 
-@test "a helper that uses __file__ or imports another one" {
-  printf 'print(__file__)\n' >>helpers/history.py
-  rejected helpers/history.py '__file__'
+@test "a command that embeds a helper without the one that it imports" {
   printf 'from rejection import main\n' >>helpers/history.py
-  rejected helpers/history.py "can't import helpers/rejection.py"
+  append bin/comfy-run '# @asset helpers/history.py'
+  rejected bin/comfy-run 'embeds helpers/history.py, but not helpers/rejection.py'
+  append bin/comfy-run '# @asset helpers/rejection.py'
+  run bash "$ROOT/scripts/check-house.sh" .
+  refute_contains 'embeds helpers/history.py'
 }
 
-@test "a helper that is too long for one argument" {
-  printf '# %0110000d\n' 1 >>helpers/history.py
-  rejected helpers/history.py '102400 is the limit'
-}

@@ -3,10 +3,66 @@
 
 load test_helper
 
+# Each table of cases goes through one start of Python, of this driver. Its arguments are
+#   values
+#     lines INPUTS TEMPLATE_VALUE WANTED, all three JSON, then arguments as in a shell
+#   refusals FILE TEXT PREFIX ARG...
+#     lines CASE#WANTED: TEXT becomes FILE, %s in it and in ARG being CASE; exit 2, nothing on
+#     stdout, and on stderr the one line PREFIX WANTED (a line without #: PREFIX and anything)
+setup_file() {
+  cat >"$BATS_FILE_TMPDIR/driver.py" <<'E'
+import contextlib, io, json, os, shlex, sys
+sys.path.insert(0, os.environ["ROOT"] + "/helpers")
+from render_template import main
+
+def render(*args):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(["--job", "job.json", *args])
+    return [status, *(stream.buffer.getvalue().decode("utf-8") for stream in (out, err))]
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+def value(line):
+    parts = []
+    while len(parts) < 3:
+        part, end = json.JSONDecoder().raw_decode(line.lstrip())
+        parts.append(part)
+        line = line.lstrip()[end:]
+    inputs, template, wanted = parts
+    write("templates/quick.json", json.dumps({"1": {"class_type": "X", "inputs": {"v": template}}}))
+    write("job.json", json.dumps({"job_id": "j-1", "workflow_template": "quick", "inputs": inputs}))
+    status, out, err = render(*shlex.split(line))
+    got = [json.loads(text[9:])["1"]["inputs"]["v"] for text in out.split("\n") if text.startswith("workflow\t")]
+    return [status, *map(json.dumps, got), err], [0, json.dumps(wanted), ""]
+
+def refusal(line, path, text, prefix, *args):
+    case, exact, wanted = line.partition("#")
+    write(path, text.replace("%s", case))
+    status, out, err = render(*(arg.replace("%s", case) for arg in args))
+    if not exact and err.startswith(prefix) and err.count("\n") == 1:
+        err = prefix + "\n"
+    return [status, out, err], [2, "", prefix + wanted + "\n"]
+
+check = {"values": value, "refusals": refusal}[sys.argv[1]]
+lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
+assert lines
+for line in lines:
+    got, wanted = check(line, *sys.argv[2:])
+    if got != wanted:
+        sys.exit(f"{line}\nwanted: {wanted}\ngot:    {got}")
+E
+}
+
 setup() {
   autopod_setup
   mkdir templates
 }
+
+# assert_each MODE [ARG...] - the driver has no complaint about the table on stdin
+assert_each() { "$AUTOPOD_PYTHON" "$BATS_FILE_TMPDIR/driver.py" "$@"; }
 
 # template NAME - makes templates/NAME.json from stdin
 template() { cat >"templates/$1.json"; }
@@ -30,13 +86,6 @@ quick() {
   printf '{"1":{"class_type":"X","inputs":{"v":%s}}}' "$2" | template quick
   printf '{"job_id":"j-1","workflow_template":"quick","inputs":%s}' "$1" | job
   render --job job.json "${@:3}"
-}
-
-# assert_value INPUTS TEMPLATE_VALUE WANTED_JSON [ARG...]
-assert_value() {
-  quick "$1" "$2" "${@:4}"
-  assert_status 0
-  assert_equal "$(workflow '.["1"].inputs.v')" "$3" "$2 with $1"
 }
 
 # assert_refused WANTED_LINE - exit 2, nothing on stdout, and exactly this line on stderr
@@ -68,12 +117,14 @@ E
   assert_equal "$stderr" ""
   local sha
   sha=$("$AUTOPOD_PYTHON" -c 'import hashlib; print(hashlib.sha256(b"picture").hexdigest())')
-  local name="autopod/frame-${sha:0:12}.png" here
+  local name="autopod/${sha:0:16}.png" here
   here=$(pwd -P)
   assert_equal "$(sed -e '/^job	/d' -e '/^workflow	/d' <<<"$output")" "$(
     printf '%s\t%s\n' job_id sunset-001 template film timeout_minutes 60 max_cost_usd 5
+    printf 'value\t%s\t%s\n' seed 42 TAG x UNUSED 1
     printf 'upload\t7\t%s\t%s\t%s\n' "$sha" "$name" "$here/inputs/frame.png"
     printf 'output\timage\t%s\n' "$here/out/sunset-001-42.png"
+    printf 'output_dir\t%s\n' "$here/outputs"
     printf 'warning\t--set UNUSED: no placeholder uses it\n'
   )"
   assert_equal "$(workflow .)" "$(jq -nc --arg name "$name" '{
@@ -91,15 +142,17 @@ E
 }
 
 @test "a string that is one placeholder takes the value's own type" {
-  assert_value '{"a":42}' '"{input.a}"' 42
-  assert_value '{"a":0.1}' '"{input.a}"' 0.1
-  assert_value '{"a":true}' '"{input.a}"' true
-  assert_value '{"a":"42"}' '"{input.a}"' '"42"'
-  assert_value '{"a":42}' '"{input.a} "' '"42 "'
-  assert_value '{"a":false}' '"is {input.a}"' '"is false"'
-  assert_value '{"a":1,"b":2}' '"{input.a}{input.b}"' '"12"'
-  assert_value '{"a":7}' '[["{input.a}"], {"k": "{input.a}"}, null]' '[[7],{"k":7},null]'
-  assert_value '{}' '"{job_id}"' '"j-1"'
+  assert_each values <<'E'
+{"a":42} "{input.a}" 42
+{"a":0.1} "{input.a}" 0.1
+{"a":true} "{input.a}" true
+{"a":"42"} "{input.a}" "42"
+{"a":42} "{input.a} " "42 "
+{"a":false} "is {input.a}" "is false"
+{"a":1,"b":2} "{input.a}{input.b}" "12"
+{"a":7} [["{input.a}"], {"k": "{input.a}"}, null] [[7],{"k":7},null]
+{} "{job_id}" "j-1"
+E
 }
 
 @test "integers beyond 64 bits survive, as values, in text and as defaults" {
@@ -110,45 +163,58 @@ E
 }
 
 @test "defaults: used only when there is no value, typed when they are the whole string" {
-  assert_value '{}' '"{input.a|20}"' 20
-  assert_value '{}' '"{input.a|7.5}"' 7.5
-  assert_value '{}' '"{input.a|true}"' true
-  assert_value '{}' '"{input.a|euler}"' '"euler"'
-  assert_value '{}' '"{input.a|007}"' '"007"'
-  assert_value '{}' '"{input.a|1.50}"' '"1.50"'
-  assert_value '{}' '"{input.a|}"' '""'
-  assert_value '{}' '"{input.a|a | b: $1}"' '"a | b: $1"'
-  assert_value '{}' '"n={input.a|20}"' '"n=20"'
-  assert_value '{"a":""}' '"{input.a|20}"' '""'
-  assert_value '{}' '"${A|20}"' 20
+  assert_each values <<'E'
+{} "{input.a|20}" 20
+{} "{input.a|7.5}" 7.5
+{} "{input.a|true}" true
+{} "{input.a|euler}" "euler"
+{} "{input.a|007}" "007"
+{} "{input.a|1.50}" "1.50"
+{} "{input.a|1e5}" "1e5"
+{} "{input.a|NaN}" "NaN"
+{} "{input.a|null}" "null"
+{} "{input.a|[1]}" "[1]"
+{} "{input.a|}" ""
+{} "{input.a|a | b: $1}" "a | b: $1"
+{} "n={input.a|20}" "n=20"
+{"a":""} "{input.a|20}" ""
+{} "${A|20}" 20
+E
 }
 
 @test "--set gives \${NAME}: typed when it is the whole string, the last of a name counts" {
-  assert_value '{}' '"${SEED}"' 7 --set SEED=7
-  assert_value '{}' '"${SEED}"' '"07"' --set SEED=07
-  assert_value '{}' '"seed ${SEED}"' '"seed 7"' --set SEED=7
-  assert_value '{}' '"${A}"' '"b=c"' --set A=x --set A=b=c
-  assert_value '{}' '"${A|x}"' '""' --set A=
-  assert_value '{"A":"job"}' '"${A} {input.A}"' '"set job"' --set A=set
+  assert_each values <<'E'
+{} "${SEED}" 7 --set SEED=7
+{} "${SEED}" "07" --set SEED=07
+{} "seed ${SEED}" "seed 7" --set SEED=7
+{} "seed ${SEED}" "seed 07" --set SEED=07
+{} "${A}" "b=c" --set A=x --set A=b=c
+{} "${A|x}" "" --set A=
+{"A":"job"} "${A} {input.A}" "set job" --set A=set
+E
 }
 
 @test "doubled braces and dollars stand for the text itself" {
-  assert_value '{"a":1}' '"{{input.a}} {input.a}"' '"{input.a} 1"'
-  assert_value '{}' '"{{input.a}}"' '"{input.a}"'
-  assert_value '{}' '"{{job_id}}"' '"{job_id}"'
-  assert_value '{}' '"$${X}"' '"${X}"'
-  assert_value '{}' '"$${X|y} ${X|y}"' '"${X|y} y"'
+  assert_each values <<'E'
+{"a":1} "{{input.a}} {input.a}" "{input.a} 1"
+{} "{{input.a}}" "{input.a}"
+{} "{{job_id}}" "{job_id}"
+{} "$${X}" "${X}"
+{} "$${X|y} ${X|y}" "${X|y} y"
+E
 }
 
 @test "text that only resembles a placeholder is left alone" {
-  assert_value '{}' '"{a|b} {{a}} {inputx} $X $(id) ${} ${1} `id` {\"k\": 1}"' \
-    '"{a|b} {{a}} {inputx} $X $(id) ${} ${1} `id` {\"k\": 1}"'
+  assert_each values <<'E'
+{} "{a|b} {{a}} {inputx} $X $(id) ${} ${1} `id` {\"k\": 1}" "{a|b} {{a}} {inputx} $X $(id) ${} ${1} `id` {\"k\": 1}"
+E
 }
 
 @test "a value is never scanned again for placeholders" {
-  assert_value '{"a":"{input.b} {{input.b}} ${X} $${X} {job_id}","b":"no"}' '"{input.a}{input.b}"' \
-    '"{input.b} {{input.b}} ${X} $${X} {job_id}no"' --set X=no
-  assert_value '{"b":"no"}' '"${X}|{input.b}"' '"{input.b}|no"' --set 'X={input.b}'
+  assert_each values <<'E'
+{"a":"{input.b} {{input.b}} ${X} $${X} {job_id}","b":"no"} "{input.a}{input.b}" "{input.b} {{input.b}} ${X} $${X} {job_id}no" --set X=no
+{"b":"no"} "${X}|{input.b}" "{input.b}|no" --set X={input.b}
+E
 }
 
 @test "shell, JSON and path tricks in a value stay text" {
@@ -164,9 +230,9 @@ E
   assert_status 0
   assert_equal "$(workflow '.["1"].inputs')" "$(jq -c '.inputs | map_values([., "<\(.)>"])' job.json)"
   assert_equal "$(workflow '.["2"].inputs.v')" "$(jq -nc --arg t "${tricks[*]}" '[$t, "<\($t)>"]')"
-  # one line a tag, whatever stands in the values: the reader on the other side is Bash
-  assert_equal "$(cut -f 1 <<<"$output" | tr '\n' ' ')" \
-    'job_id template timeout_minutes max_cost_usd job workflow '
+  # one line a field, whatever stands in the values: the reader on the other side is Bash
+  assert_equal "$(cut -f 1 <<<"$output" | uniq -c | tr -s ' \n' ' ')" \
+    " 1 job_id 1 template 1 timeout_minutes 1 max_cost_usd $((${#tricks[@]} + 1)) value 1 output_dir 1 job 1 workflow "
   refute_contains $'\x7f'
   refute_contains $'\x1b'
   refute_exists pwned
@@ -202,6 +268,22 @@ E
   assert_equal "$output" "same 400"
 }
 
+@test "values for people: one readable line of at most 200 characters each, and no files" {
+  printf 'x' >a.png
+  local long
+  long=$(printf 'n%.0s' {1..200})
+  jq -n --arg long "$long" '{job_id: "j", workflow_template: "t", inputs: {n: 0.5, yes: true, file: "a.png",
+    text: "text:a\tb\n\u001b[31mü \\n", empty: "", long: $long, longer: ($long + "x"), escapes: ("\n" * 101)}}' >job.json
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  render --job job.json --set S=$'a\rb' --set n=2 --output-dir ../rest
+  assert_status 0
+  assert_equal "$(field value)" "$(
+    printf '%s\t%s\n' n 0.5 yes true text 'a\tb\n\x1b[31mü \n' empty '' long "$long" longer "${long:0:197}..."
+    printf 'escapes\t%s\\...\nS\ta\\rb\nn\t2\n' "$(printf '\\n%.0s' {1..98})"
+  )"
+  assert_equal "$(field output_dir)" "$(cd -P .. && pwd -P)/rest"
+}
+
 @test "half of a surrogate pair passes as the escape that it came as" {
   quick '{"a":"\ud83d!"}' '"{input.a}"'
   assert_status 0
@@ -228,17 +310,24 @@ E
     assert_refused "bad.json: $want"
   done <<'E'
 {"job_id": "a"\n "x": 1}|not JSON: line 2, column 2: Expecting ',' delimiter
-{"job_id": "a",}|not JSON: line 1, column 16: Expecting property name enclosed in double quotes
   \n|not JSON: it is empty
 {"a": "\xff"}|not JSON: byte 8 is not UTF-8 text
-{"a": NaN}|NaN is not a number that JSON can hold
-{"a": -Infinity}|-Infinity is not a number that JSON can hold
-{"a": 1e999}|1e999 is not a number that JSON can hold
-{"a": {"b": 1, "c": 2, "b": 1}}|the key "b" stands twice in one object
-"text"|is not a job: a JSON object is wanted
+E
+  assert_each refusals job.json %s 'job.json: ' <<'E'
+#not JSON: it is empty
+{'job_id': "a"}#not JSON: line 1, column 2: Expecting property name enclosed in double quotes
+{"a": NaN}#NaN is not a number that JSON can hold
+{"a": -Infinity}#-Infinity is not a number that JSON can hold
+{"a": 1e999}#1e999 is not a number that JSON can hold
+{"a": {"b": 1, "c": 2, "b": 1}}#the key "b" stands twice in one object
+"text"#is not a job: a JSON object is wanted
 E
   render --job none.json
   assert_refused 'none.json: no such file'
+  render --job ''
+  assert_refused '"": no such file'
+  render --job bad.json/job.json
+  assert_refused 'bad.json/job.json: no such file'
   render --job templates
   assert_refused 'templates: is a directory, not a JSON file'
   "$AUTOPOD_PYTHON" -c 'print("[" * 100000)' >deep.json
@@ -265,14 +354,7 @@ E
     assert_status 0
     assert_equal "\"$(field job_id)\"" "$id"
   done
-  while IFS= read -r id; do
-    job <<<"{\"job_id\":$id,\"workflow_template\":\"t\"}"
-    render --job job.json
-    assert_status 2
-    assert_equal "$output" ""
-    assert_contains 'job.json: job_id: ' "$stderr"
-    assert_equal "$(grep -c . <<<"$stderr")" 1 "number of complaints about $id"
-  done <<E
+  assert_each refusals job.json '{"job_id":%s,"workflow_template":"t"}' 'job.json: job_id: ' <<E
 "a/b"
 "../a"
 ".."
@@ -301,12 +383,7 @@ E
 
 @test "bad jobs: each fault is told with file, key and what is wanted" {
   template t <<<'{"1":{"class_type":"X","inputs":{"a":"{input.a|1}"}}}'
-  local part want
-  while IFS='#' read -r part want; do
-    printf '{"job_id":"j","workflow_template":"t",%s}' "$part" >job.json
-    render --job job.json
-    assert_refused "job.json: $want"
-  done <<'E'
+  assert_each refusals job.json '{"job_id":"j","workflow_template":"t",%s}' 'job.json: ' <<'E'
 "job_idd":1#job_idd: unknown key; did you mean "job_id"?
 "input":{}#input: unknown key; did you mean "inputs"?
 "timeout_minutes":5#timeout_minutes: unknown key; it belongs in pod_config
@@ -383,12 +460,20 @@ E
   render --job job.json --timeout 1.50
   assert_status 0
   assert_equal "$(field timeout_minutes) $(field job | jq .pod_config.timeout_minutes)" "1.5 1.5"
-  local bad
-  for bad in 0 -1 x nan inf 1e3 '' 9999999; do
-    render --job job.json "--timeout=$bad"
-    assert_status 2
-    assert_matches '^job\.json: --timeout: must be ' "$stderr"
-  done
+  render --job job.json --timeout 007
+  assert_status 0
+  assert_equal "$(field timeout_minutes)" 7
+  assert_contains '"timeout_minutes":7}' "$(field job)"
+  assert_each refusals /dev/null '' 'job.json: --timeout: must be ' --timeout=%s <<'E'
+0#above 0, but is 0
+-1
+x#a number, but is "x"
+nan
+inf
+1e3
+
+9999999
+E
 }
 
 # --- templates ------------------------------------------------------------------------------------
@@ -431,25 +516,16 @@ E
 
 @test "bad templates: not JSON, the GUI format, broken nodes, links that lead nowhere" {
   job <<<'{"job_id":"j","workflow_template":"t"}'
-  local json want
-  while IFS='#' read -r json want; do
-    printf '%s' "$json" >templates/t.json
-    render --job job.json
-    assert_refused "job.json: ${want/T:/workflow_template: templates/t.json:}"
-  done <<'E'
-{"1": }#T: not JSON: line 1, column 7: Expecting value
-[]#T: is not a workflow: a JSON object of nodes is wanted
-{}#T: has no nodes
-{"_a": 1, "$b": 2}#T: has no nodes
-{"nodes":[{"id":1}],"links":[],"version":0.4}#T: is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
-{"prompt":{"nodes":[]}}#T: is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
-{"1":{"class_type":"X","inputs":{}},"1":{}}#T: the key "1" stands twice in one object
+  assert_each refusals templates/t.json %s 'job.json: workflow_template: templates/t.json: ' <<'E'
+{"1": }#not JSON: line 1, column 7: Expecting value
+[]#is not a workflow: a JSON object of nodes is wanted
+{}#has no nodes
+{"_a": 1, "$b": 2}#has no nodes
+{"nodes":[{"id":1}],"links":[],"version":0.4}#is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
+{"prompt":{"nodes":[]}}#is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
+{"1":{"class_type":"X","inputs":{}},"1":{}}#the key "1" stands twice in one object
 E
-  while IFS='#' read -r json want; do
-    printf '%s' "$json" >templates/t.json
-    render --job job.json
-    assert_refused "templates/t.json: $want"
-  done <<'E'
+  assert_each refusals templates/t.json %s 'templates/t.json: ' <<'E'
 {"1":{"inputs":{}}}#node 1: has no class_type
 {"1":{"class_type":null,"inputs":{}}}#node 1: has no class_type
 {"1":{"class_type":"X","_meta":{"title":"My node"}}}#node 1 "My node": has no inputs object
@@ -458,8 +534,16 @@ E
 {"1":{"class_type":"X","inputs":{"a":["9",0]}}}#node 1: a is linked to node "9", which is missing
 {"1":{"class_type":"X","inputs":{"a":"{input.}"}}}#node 1: {input.} is no placeholder; {{input.x}} stands for the text itself
 {"1":{"class_type":"X","inputs":{"a":"see {input.a b}"}}}#node 1: {input.a b} is no placeholder; {{input.x}} stands for the text itself
+{"1":{"class_type":"X","inputs":{"a":"{input.aé}"}}}#node 1: {input.aé} is no placeholder; {{input.x}} stands for the text itself
 {"1":{"class_type":"X","inputs":{"a":"{input.a"}}}#node 1: {input.a is no placeholder; {{input.x}} stands for the text itself
 E
+  template t <<<'{"1":{"class_type":"","inputs":{"a":"{input.-} {input.gone} {input._}"}},"2":{}}'
+  render --job job.json
+  assert_refused "$(printf '%s\n' \
+    'templates/t.json: node 1: {input.-} is no placeholder; {{input.x}} stands for the text itself' \
+    'templates/t.json: node 1: {input._} is no placeholder; {{input.x}} stands for the text itself' \
+    'templates/t.json: node 1: has no class_type' 'templates/t.json: node 2: has no class_type' \
+    'templates/t.json: node 2: has no inputs object' 'job.json: no value for {input.gone} (node 1)')"
 }
 
 @test "a template may be wrapped as {\"prompt\": ...}; what stands beside it is told" {
@@ -469,6 +553,9 @@ E
   assert_status 0
   assert_equal "$(workflow .)" '{"1":{"class_type":"X","inputs":{}}}'
   assert_equal "$(field warning)" 'templates/t.json: "extra_data" beside "prompt" is not sent'
+  template t <<<'{"prompt":{"class_type":"X","inputs":{}}}' # a node of that name
+  render --job job.json
+  assert_equal "$(workflow .)" '{"prompt":{"class_type":"X","inputs":{}}}'
 }
 
 @test "placeholders without a value are listed in one line, with where they stand" {
@@ -494,11 +581,14 @@ E
 @test "--set takes NAME=VALUE and nothing else" {
   template t <<<'{"1":{"class_type":"X","inputs":{}}}'
   job <<<'{"job_id":"j","workflow_template":"t"}'
-  local bad
-  for bad in A '=x' '1A=x' 'a b=x' 'a-b=x' ''; do
-    render --job job.json --set "$bad"
-    assert_refused "--set \"$bad\": NAME=VALUE is wanted"
-  done
+  assert_each refusals /dev/null '' '--set ' --set=%s <<'E'
+A#"A": NAME=VALUE is wanted
+=x#"=x": NAME=VALUE is wanted
+1A=x#"1A=x": NAME=VALUE is wanted
+a b=x#"a b=x": NAME=VALUE is wanted
+a-b=x#"a-b=x": NAME=VALUE is wanted
+#"": NAME=VALUE is wanted
+E
   render --job job.json --set $'A=\xff'
   assert_refused '--set A: the value is not UTF-8 text'
 }
@@ -582,24 +672,22 @@ E
   assert_refused 'job.json: inputs.a: "secret.png": cannot be read: Permission denied'
 }
 
-@test "upload names: from the content, harmless, at most 60 characters of the old name" {
+@test "upload names: from the content alone, with the extension" {
   mkdir in
-  local name long
-  long=$(printf 'n%.0s' {1..100})
+  local name
   # shellcheck disable=SC2016
-  local names=('frame 1.PNG' '..x..y.jpeg' '-rf.png' '$(id).wav' noext .hidden '日本.png' "$long.png" 'a"b\c.p n*g')
+  local names=('frame 1.PNG' '..x..y.jpeg' '-rf.png' '$(id).wav' noext .hidden '日本.png' 'a"b\c.p n*g')
   for name in "${names[@]}"; do
     printf '%s' "$name" >"in/$name" # the content decides, so each has another
   done
   jq -n '$ARGS.positional[] | "./in/\(.)"' --args -- "${names[@]}" | inputs_from_stdin
   render --job job.json
   assert_status 0
-  assert_equal "$(workflow '.["1"].inputs[]' | tr -d '"' | sed 's/-[0-9a-f]\{12\}/-HASH/')" \
-    "$(printf 'autopod/%s\n' frame_1-HASH.png x.y-HASH.jpeg rf-HASH.png _id_-HASH.wav noext-HASH \
-      hidden-HASH _-HASH.png "${long:0:60}-HASH.png" a_b_c-HASH.png)"
+  assert_equal "$(workflow '.["1"].inputs[]' | tr -d '"' | sed 's/[0-9a-f]\{16\}/HASH/')" \
+    "$(printf 'autopod/%s\n' HASH.png HASH.jpeg HASH.png HASH.wav HASH HASH HASH.png HASH.png)"
   # an upload line is BYTES SHA256 UPLOAD_NAME PATH; the name holds the start of the hash
-  assert_equal "$(field upload | cut -f 2 | cut -c 1-12)" \
-    "$(field upload | cut -f 3 | sed 's/.*-\([0-9a-f]\{12\}\).*/\1/')"
+  assert_equal "$(field upload | cut -f 2 | cut -c 1-16)" \
+    "$(field upload | cut -f 3 | sed 's/.*\([0-9a-f]\{16\}\).*/\1/')"
   assert_equal "$(field upload | cut -f 2 | sed -n 1p)" \
     "$("$AUTOPOD_PYTHON" -c 'import hashlib; print(hashlib.sha256(b"frame 1.PNG").hexdigest())')"
 }
@@ -612,23 +700,6 @@ E
   assert_status 0
   assert_equal "$(field upload | wc -l | tr -d ' ')" 2
   assert_equal "$(workflow '.["1"].inputs.v | [.[0] == .[1], .[0] == .[3], .[0] != .[2]]')" '[true,true,true]'
-}
-
-@test "--uploads: the server's own names are used, and a file changed since is refused" {
-  printf 'picture' >a.png
-  quick '{"a":"a.png"}' '"{input.a}"'
-  local name
-  name=$(field upload | cut -f 3)
-  jq -n --arg n "$name" '{uploads: [{upload_name: $n, server_name: "sub/a (1).png"}, 5]}' >uploads.json
-  assert_value '{"a":"a.png"}' '["{input.a}", "<{input.a}>"]' '["sub/a (1).png","<sub/a (1).png>"]' --uploads uploads.json
-  assert_equal "$(field job | jq -r .inputs.a.server_name)" 'sub/a (1).png'
-  printf 'new picture' >a.png
-  render --job job.json --uploads uploads.json
-  assert_refused 'job.json: inputs.a: has changed since it was uploaded'
-  printf '{}' >uploads.json
-  printf 'picture' >a.png
-  render --job job.json --uploads uploads.json
-  assert_contains 'uploads.json: an object with a list "uploads" is wanted' "$stderr"
 }
 
 # --- outputs --------------------------------------------------------------------------------------
@@ -656,29 +727,28 @@ text	$here/{job_id}"
   assert_equal "$(field job | jq -r .output_dir)" "$here/rest"
   refute_exists out
   refute_exists new
+  render --job job.json --set S=s --output-dir $'no\xfftext'
+  assert_equal "$(field output_dir)" "$here/no"$'\xfftext'
 }
 
 @test "output paths that can't be written are refused before anything is spent" {
   template t <<<'{"1":{"class_type":"X","inputs":{}}}'
   printf 'x' >file
   mkfifo pipe
-  local path want long
+  local long
   long=$(printf 'n%.0s' {1..201})
-  while IFS='|' read -r path want; do
-    printf '{"job_id":"j","workflow_template":"t","inputs":{"n":"a/b","u":".."},"outputs":{"image":"%s"}}' "$path" >job.json
-    render --job job.json
-    assert_status 2
-    assert_equal "$output" ""
-    assert_contains "job.json: outputs.image: $want" "$stderr"
-  done <<E
-file/x.png|"$(pwd -P)/file/x.png": $(pwd -P)/file is not a directory
-file/deeper/x.png|"$(pwd -P)/file/deeper/x.png": $(pwd -P)/file is not a directory
-file/|"$(pwd -P)/file/": $(pwd -P)/file is not a directory
-pipe|"pipe": is not a regular file
-/dev/null|"/dev/null": is not a regular file
-o/{input.n}.png|the value of {input.n} can't be part of a file name
-o/{input.u}|the value of {input.u} can't be part of a file name
-o/$long|"o/$(cut -c 1-74 <<<"$long")...: a name in it is longer than 200 bytes
+  assert_each refusals job.json \
+    '{"job_id":"j","workflow_template":"t","inputs":{"n":"a/b","u":".."},"outputs":{"image":"%s"}}' \
+    'job.json: outputs.image: ' <<E
+file/x.png#"$(pwd -P)/file/x.png": $(pwd -P)/file is not a directory
+file/deeper/x.png#"$(pwd -P)/file/deeper/x.png": $(pwd -P)/file is not a directory
+file/#"$(pwd -P)/file/": $(pwd -P)/file is not a directory
+pipe#"pipe": is not a regular file
+/dev/null#"/dev/null": is not a regular file
+o/{input.n}.png#the value of {input.n} can't be part of a file name
+o/{input.u}#the value of {input.u} can't be part of a file name
+o/$long#"o/$(cut -c 1-74 <<<"$long")...: a name in it is longer than 200 bytes
+o/{input.n b}.png#{input.n b} is no placeholder; {{input.x}} stands for the text itself
 E
   job <<<'{"job_id":"j","workflow_template":"t"}'
   render --job job.json --output-dir file/x
@@ -692,6 +762,18 @@ E
   job <<<'{"job_id":"j","workflow_template":"t","outputs":{"image":"locked/a/b.png"}}'
   render --job job.json
   assert_refused "job.json: outputs.image: \"$(pwd -P)/locked/a/b.png\": $(pwd -P)/locked is not writable"
+}
+
+@test "a working directory that would break the lines is refused" {
+  local dir=$'new\nline'
+  mkdir -p "$dir/templates"
+  cd "$dir" || return
+  template t <<<'{"1":{"class_type":"X","inputs":{}}}'
+  job <<<'{"job_id":"j","workflow_template":"t","outputs":{"image":"a.png"}}'
+  render --job job.json
+  assert_status 2
+  assert_equal "$output" ''
+  assert_contains 'new\nline/outputs": control characters in a path' "$stderr"
 }
 
 @test "a file input can't be part of an output path" {
@@ -716,12 +798,16 @@ E
   refute_contains $'\342\200\256' "$stderr" # U+202E turns the rest of a line around
 }
 
-@test "the C locale and a plain python3 -c SOURCE do the same" {
+@test "the C locale, and a copy of the helpers elsewhere, do the same" {
   printf '{"1":{"class_type":"X","inputs":{"v":"{input.a}"}}}' | template t
   job <<<'{"job_id":"j","workflow_template":"t","inputs":{"a":"ünï 日本"},"outputs":{"image":"ü/a.png"}}'
   render --job job.json
+  assert_status 0
   local first=$output
-  run --separate-stderr env LC_ALL=C LANG=C "$AUTOPOD_PYTHON" -I -S -c "$(cat "$ROOT/helpers/render_template.py")" --job job.json
+  cp -R "$ROOT/helpers" "$TMPDIR/private copy"
+  printf 'raise SystemExit("taken from the working directory")\n' | tee job_file.py placeholders.py >json.py
+  run --separate-stderr env LC_ALL=C LANG=C PYTHONPATH=. \
+    "$AUTOPOD_PYTHON" -I -S "$TMPDIR/private copy/render_template.py" --job job.json
   assert_status 0
   assert_equal "$output" "$first"
 }

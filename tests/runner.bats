@@ -67,6 +67,21 @@ BATS
   assert_equal "${lines[${#lines[@]} - 1]}" "0 passed, 0 failed, 0 skipped"
 }
 
+@test "a signal ends what runs, and the count comes all the same" {
+  local runner
+  suite slow <<BATS
+%test "sleeps" { printf '%s\n' "\$\$" >"$PWD/pid"; sleep 300; }
+BATS
+  "$ROOT/scripts/test.sh" slow.bats >log 2>&1 &
+  runner=$!
+  wait_until 10 test -s pid
+  kill -TERM "$runner"
+  wait "$runner" || status=$?
+  assert_equal "$status" 143
+  assert_equal "$(tail -n 1 log)" '0 passed, 0 failed, 0 skipped'
+  wait_until 5 bash -c '! kill -0 "$(cat pid)" 2>/dev/null'
+}
+
 @test "the helper fails a test that leaves a process behind, and ends it" {
   suite leaves <<BATS
 load "$ROOT/tests/test_helper"

@@ -98,6 +98,22 @@ SH
   assert_equal "$(asked)" 'sudo -n true'
 }
 
+@test "on a terminal, a sudo that wants a password may ask for it" {
+  "$AUTOPOD_PYTHON" -c 'import pty; pty.openpty()' 2>/dev/null || skip "no terminals here (no /dev/pts)"
+  with_apt_get
+  rm "$MACHINE/jq"
+  machine_has sudo <<'SH'
+printf 'sudo %s\n' "$1" >>"$ASKED"
+case $1 in -n) exit 1 ;; -v) exit 0 ;; esac
+exec "$@"
+SH
+  PATH=$MACHINE run "$AUTOPOD_PYTHON" -c 'import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' "$MACHINE/bash" "$CLONE/scripts/setup.sh" </dev/null
+  assert_status 0
+  assert_contains 'sudo -v' "$(asked)"
+  assert_contains 'apt-get install' "$(asked)"
+}
+
 @test "a plain user with sudo that needs no password" {
   with_apt_get
   rm "$MACHINE/jq"
@@ -130,7 +146,7 @@ SH
   run_setup
   assert_status 3
   assert_contains "E: no network"
-  assert_contains "  sudo apt-get install -y --no-install-recommends jq"
+  assert_contains "  apt-get install -y --no-install-recommends jq"
 }
 
 @test "brew, where there is no apt-get" {

@@ -8,7 +8,7 @@
 # check-dist), $AUTOPOD_PYTHON, and, private to it: $HOME, $AUTOPOD_HOME, $TMPDIR, $STUBS (first on
 # PATH, for stand-ins of external commands) and the working directory, which is empty.
 
-bats_require_minimum_version 1.5.0
+bats_require_minimum_version 1.7.0
 
 ROOT=$(cd -P "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 export ROOT

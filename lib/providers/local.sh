@@ -40,7 +40,7 @@ provider_local_create() {
   provider_local_check || return
   os_random_hex 8 || return
   dir=$AUTOPOD_HOME/local/local-$OS_HEX
-  (umask 077 && mkdir -p -- "$dir/comfyui") ||
+  mkdir -p -- "$dir/comfyui" ||
     core_fail "$EX_POD" "can't make $dir" "is the disk full?" || return
   _local_describe "${dir##*/}" "$1" | state_save "$dir/pod.json" || return
   ssh_make_key "$dir/host_key" "autopod pod ${dir##*/}" || return
@@ -55,15 +55,15 @@ provider_local_create() {
 # provider_local_get ID - prints the pod; EX_POD when there is none.
 provider_local_get() {
   _local_dir "$1" || return
-  _local_facts "$_LOCAL_DIR" | _local_pods
+  _local_print "$_LOCAL_DIR"
 }
 
 # provider_local_list - prints every pod, a line each.
 provider_local_list() {
   local dir
   for dir in "$AUTOPOD_HOME"/local/*/; do
-    [ ! -s "$dir/pod.json" ] || _local_facts "${dir%/}"
-  done | _local_pods
+    [ ! -s "$dir/pod.json" ] || _local_print "${dir%/}"
+  done
 }
 
 # provider_local_start ID - starts a stopped pod again, at new ports as a rented one; prints the
@@ -96,39 +96,42 @@ _local_dir() {
     core_fail "$EX_POD" "there is no local pod \"$1\"" "autopod-ls shows those there are"
 }
 
-# _local_describe ID SPEC - prints what doesn't change of a pod's object.
+# _local_describe ID SPEC - prints what doesn't change: the pod's object, and on a second line its ssh object.
 _local_describe() {
   os_utc
   jq -c --arg id "$1" --arg at "$OS_UTC" --arg user "$(id -un)" --arg rate "${AUTOPOD_LOCAL_RATE:-0}" \
     --arg key "$AUTOPOD_HOME/local/$1/client_key" --arg image "${AUTOPOD_LOCAL_COMFYUI:-simulator}" '
-    {id: $id, name, provider: "local", status: "creating", gpu: (.gpu_type // "CPU"), gpu_count: (.gpu_count // 1),
-     cost_per_hr: ($rate | tonumber), created_at: $at, image: $image, volume: null,
-     ssh: {host: "127.0.0.1", user: $user, key: $key}}' <<<"$2"
+    {id: $id, name, provider: "local", gpu: (.gpu_type // "CPU"), gpu_count: (.gpu_count // 1),
+     cost_per_hr: ($rate | tonumber), created_at: $at, image: $image, volume: null},
+    {host: "127.0.0.1", user: $user, key: $key}' <<<"$2"
 }
 
-# _local_facts DIR - prints pod.json with the processes' state beside it, for _local_pods.
-_local_facts() {
-  local name pid start port alive=0 all=0 sshd_port=null comfyui_port=null status=stopped
+# _local_print DIR - prints the pod as it is now: what pod.json says, with what changes put behind it (it is
+# our own, an object a line). comfy_port is what stands for "the pod's 8188"; a failed one has a reason.
+_local_print() {
+  local name pid start port pod ssh alive=0 all=0 sshd_port='' comfyui_port=null status=stopped reason=null
+  { IFS= read -r pod && IFS= read -r ssh; } <"$1/pod.json" || return 0
   while read -r name pid start port; do
     all=$((all + 1))
-    ! os_same_process "$pid" "$start" || alive=$((alive + 1))
+    if os_same_process "$pid" "$start"; then alive=$((alive + 1)); else reason="\"$(_local_reason "$1" "$name")\""; fi
     printf -v "${name}_port" '%s' "$port"
   done 2>/dev/null <"$1/processes" || :
-  if [ "$alive" -gt 0 ]; then
-    if [ "$alive" = "$all" ]; then status=running; else status=failed; fi
-  elif [ "$all" = 0 ]; then
-    status=creating
-  fi
-  printf '{"pod":%s,"status":"%s","ssh_port":%s,"comfy_port":%s}\n' \
-    "$(<"$1/pod.json")" "$status" "$sshd_port" "$comfyui_port"
+  case $alive in
+    0) [ "$all" != 0 ] || status=creating ;;
+    "$all") status=running ;;
+    *) status=failed ;;
+  esac
+  if [ "$status" = running ]; then ssh="${ssh%\}},\"port\":$sshd_port}"; else ssh=null; fi
+  [ "$status" = failed ] || reason=null
+  printf '%s,"status":"%s","ssh":%s,"comfy_port":%s,"reason":%s}\n' "${pod%\}}" "$status" "$ssh" "$comfyui_port" "$reason"
 }
 
-# _local_pods - stdin: lines of _local_facts; prints pods. comfy_port is what stands for "the pod's
-# 8188".
-_local_pods() {
-  jq -c '.status as $status | .ssh_port as $ssh | .comfy_port as $comfy | .pod
-    | .status = $status | .comfy_port = $comfy
-    | if $status == "running" then .ssh.port = $ssh else .ssh = null end'
+# _local_reason DIR NAME - prints the last words of a process that ended, fit for a JSON string.
+_local_reason() {
+  local words
+  words=$(tail -n 1 "$1/$2.log" 2>/dev/null)
+  words=${words//[\"\\[:cntrl:]]/ }
+  printf '%s ended: %s' "$2" "${words:0:200}"
 }
 
 # _local_boot DIR - starts sshd and ComfyUI; EX_POD.
@@ -152,7 +155,7 @@ _local_sshd() {
 ListenAddress 127.0.0.1
 Port $OS_PORT
 HostKey "$1/host_key"
-AuthorizedKeysFile "$1/authorized_keys"
+AuthorizedKeysFile "${1//%/%%}/authorized_keys"
 PidFile none
 # The directory is private (0700); the parents may be anything, as a temporary directory's are.
 StrictModes no
@@ -164,6 +167,7 @@ UsePAM no
 X11Forwarding no
 AllowAgentForwarding no
 AllowTcpForwarding local
+Subsystem sftp internal-sftp
 PrintMotd no
 SetEnv AUTOPOD_POD_ID=${1##*/}
 CONFIG

@@ -13,9 +13,9 @@ SHELL_PATH=$(type -P bash)
 
 # Tools that behave alike as far as this project uses them.
 ALIKE='awk basename bash cat chmod cmp comm cut date dirname env expr false find gzip gunzip hostname
-  id kill ln ls mkdir mv nohup od openssl paste ps pgrep pkill printf rm rmdir sh sleep
+  id kill ln ls mkdir mkfifo mv nc nohup od openssl paste ps pgrep pkill printf rm rmdir sh sleep
   ssh ssh-keygen scp sshd split tail tar tee test touch tr true tty uniq cksum fold nl
-  curl diff perl jq python3 bats getconf shasum lsof make'
+  curl diff dd du df file locale patch perl seq stty yes jq python3 bats getconf shasum lsof make'
 
 # shim NAME - makes DIR/NAME from the Bash source on stdin; $real is the tool itself
 shim() {
@@ -47,6 +47,8 @@ for tool in $ALIKE; do
 done
 
 shim stat <<'EOF'
+follow=''
+[ "${1:-}" != -L ] || { follow=-L && shift; }
 [ "${1:-}" = -f ] || { echo "stat: illegal option" >&2; exit 1; }
 format=$2
 shift 2
@@ -59,7 +61,7 @@ case $format in
   %u) format=%u ;;
   *) echo "stat: bad format $format" >&2; exit 1 ;;
 esac
-exec "$real" -c "$format" -- "$@"
+exec "$real" $follow -c "$format" -- "$@"
 EOF
 
 shim date <<'EOF'

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs a command in a terminal of its own and types into it, for tests.
 
-usage: terminal.py [--type AFTER KEYS]... COMMAND [ARGUMENT...]
+usage: terminal.py [--type AFTER PAUSE KEYS]... COMMAND [ARGUMENT...]
 
-Each KEYS (Python escapes, "\\x03" is Ctrl+C) is typed when the text AFTER has appeared since the
-last ones. What the command wrote goes to stdout; the exit status is the command's, 128+n after
-signal n, 124 when it has not ended in 60 seconds.
+Each KEYS (Python escapes, "\\x03" is Ctrl+C) is typed PAUSE seconds after the text AFTER has
+appeared since the last ones. What the command wrote goes to stdout; the exit status is the
+command's, 128+n after signal n, 124 when it has not ended in 60 seconds.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ SECONDS = 60
 
 def main(arguments: list[str]) -> int:
     """The exit status of the command."""
-    keys: list[tuple[bytes, bytes]] = []
+    keys: list[tuple[bytes, float, bytes]] = []
     while arguments[:1] == ["--type"]:
-        keys.append(
-            (arguments[1].encode(), arguments[2].encode().decode("unicode_escape").encode())
-        )
-        arguments = arguments[3:]
+        typed = arguments[3].encode().decode("unicode_escape").encode()
+        keys.append((arguments[1].encode(), float(arguments[2]), typed))
+        arguments = arguments[4:]
     child, terminal = pty.fork()
     if child == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -45,7 +44,9 @@ def main(arguments: list[str]) -> int:
             sys.stdout.buffer.flush()
             seen += data
         if keys and keys[0][0] in seen:
-            os.write(terminal, keys.pop(0)[1])
+            _, pause, typed = keys.pop(0)
+            time.sleep(pause)
+            os.write(terminal, typed)
             seen = b""
     else:
         os.kill(child, signal.SIGKILL)

@@ -1,0 +1,46 @@
+"""Show what stands on a terminal that was sent the bytes on stdin: enough for a redrawn line.
+
+usage: screen.py COLUMNS
+
+Knows carriage return, newline, erase to the end of the line, and colours (left out). A line that is
+longer than COLUMNS wraps, as it does on a real terminal. Ends with 1 and says which when anything
+else was sent.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+
+
+def main() -> int:
+    """Print the screen."""
+    columns = int(sys.argv[1])
+    text = sys.stdin.buffer.read().decode()
+    rows, x = [""], 0
+    for token in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|.|\n", text, re.DOTALL):
+        if token == "\r":
+            x = 0
+        elif token == "\n":
+            rows.append("")
+            x = 0
+        elif token == "\x1b[K":
+            rows[-1] = rows[-1][:x]
+        elif re.fullmatch(r"\x1b\[[0-9;]*m", token):
+            pass
+        elif unicodedata.category(token[0]) == "Cc":
+            print(f"the terminal was sent {token!r}")
+            return 1
+        else:
+            if x == columns:
+                rows.append("")
+                x = 0
+            rows[-1] = rows[-1][:x] + token + rows[-1][x + 1 :]
+            x += 1
+    print("\n".join(row.rstrip() for row in rows), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
