@@ -1,5 +1,5 @@
-# Reads what strace -f wrote of execve and the fork family. Prints three lines: programs started, processes made (threads
-# left out), and the programs by name.
+# Reads what strace -f wrote of execve and the fork family. Prints three lines: programs started,
+# processes made (threads left out), and the programs by name.
 {
   call = $2
   sub(/\(.*/, "", call)

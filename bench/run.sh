@@ -48,10 +48,12 @@ end() {
   exit "$status"
 }
 
-# end_pod POD - 1 when it may still be there: then the directory stays, for it holds what is known of it
+# end_pod POD - 1 when it may still be there: then the directory stays, for it holds all about it
 end_pod() {
-  "$ROOT/bin/autopod-kill" -q "$1" && return 0 # a bare return would mean the status before the trap
-  printf 'bench: error: the pod %s is left: AUTOPOD_HOME=%s autopod-kill %s\n' "$1" "$AUTOPOD_HOME" "$1" >&2
+  # With its 0: in a trap, a bare return is the status before the trap.
+  "$ROOT/bin/autopod-kill" -q "$1" && return 0
+  printf 'bench: error: pod %s is left: AUTOPOD_HOME=%s autopod-kill %s\n' \
+    "$1" "$AUTOPOD_HOME" "$1" >&2
   return 1
 }
 
@@ -129,7 +131,10 @@ field() {
 # verdict VALUE OPERATOR LIMIT - prints whether the aim is met
 verdict() {
   awk -v a="$1" -v op="$2" -v b="$3" \
-    'BEGIN { printf "aim %s %s: %s\n", op, b, ((op == ">=") ? a >= b : (op == "<=") ? a <= b : a < b) ? "met" : "MISSED" }'
+    'BEGIN {
+      met = (op == ">=") ? a >= b : (op == "<=") ? a <= b : a < b
+      printf "aim %s %s: %s\n", op, b, met ? "met" : "MISSED"
+    }'
 }
 
 # row WHAT VALUE VERDICT DETAIL
@@ -139,127 +144,145 @@ row() { printf '%-49s %7s  %-20s %s\n' "$1" "$2" "$3" "$4"; }
 raw() {
   local result=$1 label
   shift
-  for label in "$@"; do printf '    %-20s s: %s\n' "$label" "$(field "$result" time "$label" 5)"; done
+  for label in "$@"; do
+    printf '    %-20s s: %s\n' "$label" "$(field "$result" time "$label" 5)"
+  done
 }
 
 # --- whole process ---
 
 # write_jobs NAME TEMPLATE FORMAT - a job for each number from 301 on, FORMAT being its inputs
 write_jobs() {
-  local n
+  local n inputs
   for ((n = 301; n <= 301 + 3 * ROUNDS + 6; n++)); do
     # shellcheck disable=SC2059 # the format is ours
-    printf "{\"job_id\":\"$1-%d\",\"workflow_template\":\"$2\",\"inputs\":{$3},\"outputs\":{\"*\":\"out/\"}}\n" \
-      "$n" "$n" >"jobs/$1-$n.json"
+    printf -v inputs "$3" "$n"
+    printf '{"job_id":"%s-%d","workflow_template":"%s","inputs":{%s},"outputs":{"*":"out/"}}\n' \
+      "$1" "$n" "$2" "$inputs" >"jobs/$1-$n.json"
   done
 }
 
-# whole_process NAME TITLE VARIED - comfy-run against the bare client, which runs the workflow that a first comfy-run posted,
-# but for VARIED (NODE.INPUT), so that nothing comes from the server's cache
+# whole_process NAME TITLE VARIED - comfy-run against the bare client, which runs the workflow that
+# a first comfy-run posted, but for VARIED (NODE.INPUT), so that nothing comes from a cache
 whole_process() {
-  local name=$1 title=$2 varied=$3 result=$1.tsv workflow=$1-workflow.json contenders
+  local name=$1 title=$2 varied=$3 result=$1.tsv workflow=$1-workflow.json bare contenders
   "$ROOT/bin/comfy-run" --json "jobs/$name-301.json" >first.json 2>said || {
     cat said >&2
     die 1 'comfy-run failed'
   }
   cp "$AUTOPOD_HOME/runs/$(jq -r '.jobs[0].run' first.json)/workflow.json" "$workflow"
-  contenders=("bare=$PYTHON $ROOT/bench/bare_client.py --host ${URL#http://} --workflow $workflow --set $varied={n} --output out/bare"
+  bare="$PYTHON $ROOT/bench/bare_client.py --host ${URL#http://} --workflow $workflow"
+  contenders=("bare=$bare --set $varied={n} --output out/bare"
     "bin=$ROOT/bin/comfy-run jobs/$name-{n}.json")
-  [ ! -x "$ROOT/dist/comfy-run" ] || contenders[2]="dist=$ROOT/dist/comfy-run jobs/$name-{n}.json"
+  [ ! -x "$ROOT/dist/comfy-run" ] ||
+    contenders[2]="dist=$ROOT/dist/comfy-run jobs/$name-{n}.json"
   measure "$result" --rounds "$ROUNDS" --first 302 "${contenders[@]}"
   show_process "$result" bin "comfy-run, $title, against a bare script"
-  [ -z "${contenders[2]:-}" ] || show_process "$result" dist "dist/comfy-run, $title$(dist_age)"
+  [ -z "${contenders[2]:-}" ] ||
+    show_process "$result" dist "dist/comfy-run, $title$(dist_age)"
   raw "$result" bare bin ${contenders[2]:+dist}
 }
 
 # dist_age - prints a remark when dist/ is not what lib/ would become
 dist_age() {
-  [ -z "$(find "$ROOT/bin" "$ROOT/lib" "$ROOT/helpers" -type f -newer "$ROOT/dist/comfy-run")" ] ||
-    printf ' (dist/ is older than lib/)'
+  local newer
+  newer=$(find "$ROOT/bin" "$ROOT/lib" "$ROOT/helpers" -type f -newer "$ROOT/dist/comfy-run")
+  [ -z "$newer" ] || printf ' (dist/ is older than lib/)'
 }
 
 # show_process RESULT LABEL WHAT
 show_process() {
-  local ratio
+  local ratio times
   ratio=$(field "$1" ratio "$2" 3)
+  times="$(field "$1" time "$2" 3) s against $(field "$1" time bare 3) s"
   row "$3" "$(printf %.2f "$ratio")" "$(verdict "$ratio" '<=' 2.5)" \
-    "$(field "$1" time "$2" 3) s against $(field "$1" time bare 3) s, n = $(field "$1" ratio "$2" 4)"
+    "$times, n = $(field "$1" ratio "$2" 4)"
 }
 
-# count_processes - how many programs and processes one comfy-run starts
+# count_processes NAME TITLE - how many programs and processes one comfy-run starts
 count_processes() {
-  local job=jobs/small-$((301 + 3 * ROUNDS + 6)).json
+  local job=jobs/$1-$((301 + 3 * ROUNDS + 6)).json
   if strace -f -qq -o trace -e trace=execve,clone,clone3,fork,vfork \
     "$ROOT/bin/comfy-run" "$job" >/dev/null 2>said; then
     awk -f "$ROOT/bench/count.awk" trace >counted
-    row 'programs that comfy-run starts (execve)' "$(sed -n 1p counted)" '' 'counted by strace, of one run'
-    row 'processes that comfy-run starts (fork, clone)' "$(sed -n 2p counted)" '' "$(sed -n 3p counted)"
+    row "starts of comfy-run, $2: programs" "$(sed -n 1p counted)" '' \
+      "by strace (execve): $(sed -n 3p counted)"
+    row '    processes' "$(sed -n 2p counted)" '' 'by strace (fork and clone, without threads)'
   else
-    count_by_shims "$job"
+    count_by_shims "$job" "$2"
   fi
 }
 
-# count_by_shims JOB - without strace: each program on PATH is replaced by one that notes its start
+# count_by_shims JOB TITLE - without strace: by programs in front of PATH that note their start
 count_by_shims() {
   local tool path
-  mkdir shims
-  for tool in awk cat chmod cp curl cut date env grep head id jq ln mkdir mktemp mv od ps readlink rm \
-    sed sha256sum shasum sleep sort stat tail tr uname uuidgen wc; do
+  mkdir -p shims
+  for tool in awk cat chmod cp curl cut date env grep head id jq ln mkdir mktemp mv od ps \
+    readlink rm sed sha256sum shasum sleep sort stat tail tr uname uuidgen wc; do
     path=$(command -v "$tool") || continue
-    printf '#!/bin/sh\necho %s >>"%s/starts"\nexec "%s" "$@"\n' "$tool" "$WORK" "$path" >"shims/$tool"
+    printf '#!/bin/sh\necho %s >>"%s/starts"\nexec "%s" "$@"\n' \
+      "$tool" "$WORK" "$path" >"shims/$tool"
     chmod +x "shims/$tool"
   done
   : >starts
-  PATH=$WORK/shims:$PATH "$ROOT/bin/comfy-run" "$1" >/dev/null 2>said || die 1 "comfy-run failed: $(tail -n 1 said)"
-  row 'programs that comfy-run starts' "$(awk 'END { print NR }' starts)" '' \
-    'counted by a PATH of shims, without Python; forks are not counted'
+  PATH=$WORK/shims:$PATH "$ROOT/bin/comfy-run" "$1" >/dev/null 2>said ||
+    die 1 "comfy-run failed: $(tail -n 1 said)"
+  row "starts of comfy-run, $2: programs" "$(awk 'END { print NR }' starts)" '' \
+    'by a PATH of shims (no strace here): without Python, and forks are not seen'
 }
 
 # --- large files ---
 
-# transfers - a large file up and down, against scp through the same sshd; peak memory
-transfers() {
-  local input=$AUTOPOD_HOME/local/$POD/comfyui/input/bench pod_dir=$AUTOPOD_HOME/local/$POD address scp plain same move
-  [ "$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1024))" -gt $((MIB * 5)) ] ||
-    die 3 "the transfers need $((MIB * 5)) MiB in ${TMPDIR:-/tmp}; --mib N makes the file smaller, --files 0 leaves it out"
-  head -c $((MIB << 20)) /dev/urandom >file
-  address=$(jq -r '.ssh.user' pod.json)@127.0.0.1
-  # Without the user's own configuration, as the tunnel is; else scp as it comes.
-  scp="scp -q -F none -i $pod_dir/client_key -o IdentitiesOnly=yes -o BatchMode=yes -P $SSHD_PORT"
-  scp="$scp -o UserKnownHostsFile=$AUTOPOD_HOME/known_hosts.d/$POD -o GlobalKnownHostsFile=none"
-  # A pod without the sftp subsystem is spoken to by the older protocol.
-  $scp pod.json "$address:$WORK/probe" 2>/dev/null || scp="$scp -O"
-  $scp pod.json "$address:$WORK/probe" 2>said || die 1 "scp: $(cat said)"
-  plain=$scp
-  same="$scp -o $(tunnel_ciphers)"
-  move="$ROOT/bench/transfer.sh"
+# measure_files RESULT ARG... - the same for the large file, with the memory of all that moves it
+measure_files() {
+  local result=$1
+  shift
+  measure "$result" --memory --watch "ssh=$TUNNEL_PID" --watch "ComfyUI=$COMFYUI_PID" "$@"
+}
 
-  measure up.tsv --rounds "$FILE_ROUNDS" --memory --watch "ssh=$TUNNEL_PID" --watch "ComfyUI=$COMFYUI_PID" \
-    --between "rm -rf $input $WORK/copy" \
-    "scp=$plain file $address:$WORK/copy" "scp+cipher=$same file $address:$WORK/copy" \
+# find_scp - sets SCP to scp for the pod, and ADDRESS; as it comes, but like the tunnel without
+# the user's own configuration
+find_scp() {
+  local pod_dir=$AUTOPOD_HOME/local/$POD
+  ADDRESS=$(jq -r '.ssh.user' pod.json)@127.0.0.1
+  SCP="scp -q -F none -i $pod_dir/client_key -o IdentitiesOnly=yes -o BatchMode=yes -P $SSHD_PORT"
+  SCP="$SCP -o UserKnownHostsFile=$AUTOPOD_HOME/known_hosts.d/$POD -o GlobalKnownHostsFile=none"
+  # A pod without the sftp subsystem is spoken to by the older protocol.
+  $SCP pod.json "$ADDRESS:$WORK/probe" 2>/dev/null || SCP="$SCP -O"
+  $SCP pod.json "$ADDRESS:$WORK/probe" 2>said || die 1 "scp: $(tail -n 1 said)"
+}
+
+# transfers - a large file up and down, against scp through the same sshd
+transfers() {
+  local input=$AUTOPOD_HOME/local/$POD/comfyui/input/bench same move=$ROOT/bench/transfer.sh
+  [ "$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1024))" -gt $((MIB * 5)) ] ||
+    die 3 "$((MIB * 5)) MiB must be free in ${TMPDIR:-/tmp}; or use a smaller --mib, or --files 0"
+  head -c $((MIB << 20)) /dev/urandom >file
+  find_scp
+  same="$SCP -o $(tunnel_ciphers)"
+
+  measure_files up.tsv --rounds "$FILE_ROUNDS" --between "rm -rf $input $WORK/copy" \
+    "scp=$SCP file $ADDRESS:$WORK/copy" "scp+cipher=$same file $ADDRESS:$WORK/copy" \
     "autopod=$move up $URL file {n}.bin"
-  cmp -s file "$input"/*.bin || die 1 'the file that was uploaded is not the one that arrived'
+  cmp -s file "$input"/*.bin || die 1 'what was uploaded is not what arrived'
   show_transfer up.tsv up
 
   rm -rf "$input" && mkdir -p "$input" && ln file "$input/file.bin"
-  measure down.tsv --rounds "$FILE_ROUNDS" --memory --watch "ssh=$TUNNEL_PID" --watch "ComfyUI=$COMFYUI_PID" \
-    --between "rm -f $WORK/copy" \
-    "scp=$plain $address:$WORK/file copy" "scp+cipher=$same $address:$WORK/file copy" \
+  measure_files down.tsv --rounds "$FILE_ROUNDS" --between "rm -f $WORK/copy" \
+    "scp=$SCP $ADDRESS:$WORK/file copy" "scp+cipher=$same $ADDRESS:$WORK/file copy" \
     "autopod=$move down $URL file.bin copy"
-  cmp -s file copy || die 1 'the file that was downloaded is not the one that was sent'
+  cmp -s file copy || die 1 'what was downloaded is not what was sent'
   show_transfer down.tsv down
 }
 
 # whole_job - a job with the large file as its input, from its hash to its end
 whole_job() {
-  printf '%s\n' '{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64,"batch_size":1,"color":1},' \
-    '"_meta":{"title":"{input.file}"}},' \
-    '"2":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"bench/large"}}}' >large.json
-  printf '{"job_id":"large","workflow_template":"%s","inputs":{"file":"%s"},"outputs":{"*":"out/"}}\n' \
+  empty_image 1 '{input.file}' >large.json
+  printf '{"job_id":"large","workflow_template":"%s","inputs":{"file":"%s"}}\n' \
     "$WORK/large.json" "$WORK/file" >jobs/large.json
-  measure large.tsv --rounds 1 --warm-up 0 --memory --watch "ssh=$TUNNEL_PID" --watch "ComfyUI=$COMFYUI_PID" \
-    "autopod=$ROOT/bin/comfy-run jobs/large.json"
-  row "whole job with a $MIB MiB input, s" "$(printf %.1f "$(field large.tsv time autopod 3)")" '' 'its hash and its upload'
+  measure_files large.tsv --rounds 1 --warm-up 0 "autopod=$ROOT/bin/comfy-run jobs/large.json"
+  row "whole job with a $MIB MiB input, s" "$(printf %.1f "$(field large.tsv time autopod 3)")" \
+    '' 'its hash and its upload'
   show_peak large.tsv
 }
 
@@ -268,15 +291,15 @@ tunnel_ciphers() {
   ps -ww -o args= -p "$TUNNEL_PID" | sed -n 's/.*\(Ciphers=[^ ]*\).*/\1/p'
 }
 
-# show_transfer RESULT DIRECTION - rates are the inverse of times; the smallest and largest round tell how steady they are
+# show_transfer RESULT DIRECTION - rates are the inverse of times
 show_transfer() {
   local rate base same ratio
   rate=$(rate "$(field "$1" time autopod 3)") base=$(rate "$(field "$1" time scp 3)")
   same=$(rate "$(field "$1" time 'scp+cipher' 3)")
-  ratio=$(awk -v r="$(field "$1" ratio autopod 3)" 'BEGIN { printf "%.2f", 1 / r }')
+  ratio=$(quotient 1 "$(field "$1" ratio autopod 3)")
   row "$MIB MiB $2, rate against scp" "$ratio" "$(verdict "$ratio" '>=' 0.90)" \
     "$rate MB/s against $base MB/s, n = $(field "$1" time autopod 4)"
-  row "    against scp with the tunnel's cipher" "$(awk -v a="$rate" -v b="$same" 'BEGIN { printf "%.2f", a / b }')" \
+  row "    against scp with the tunnel's cipher" "$(quotient "$rate" "$same")" \
     '' "$rate MB/s against $same MB/s"
   show_peak "$1"
   raw "$1" scp 'scp+cipher' autopod
@@ -284,11 +307,15 @@ show_transfer() {
 
 # show_peak RESULT - of our processes; that of the server is for information
 show_peak() {
-  local peak
-  peak=$(awk -F '\t' '$1 == "peak" && $2 == "autopod" && $3 != "ComfyUI" && $4 > top { top = $4 } END { printf "%.1f", top / 1024 }' "$1")
+  local peaks peak
+  peaks=$(awk -F '\t' '$1 == "peak" && $2 == "autopod" { printf "%s %.1f\n", $3, $4 / 1024 }' "$1")
+  peak=$(awk '$1 != "ComfyUI" && $2 > top { top = $2 } END { print top }' <<<"$peaks")
   row "    peak memory of our processes, MiB" "$peak" "$(verdict "$peak" '<' 100)" \
-    "$(awk -F '\t' '$1 == "peak" && $2 == "autopod" { printf "%s%s %.1f", c++ ? ", " : "", $3, $4 / 1024 }' "$1")"
+    "${peaks//$'\n'/, }"
 }
+
+# quotient A B
+quotient() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 
 # rate SECONDS - prints MB/s (10^6 bytes)
 rate() { awk -v s="$1" -v mib="$MIB" 'BEGIN { printf "%.0f", mib * 1.048576 / s }'; }
@@ -296,20 +323,31 @@ rate() { awk -v s="$1" -v mib="$MIB" 'BEGIN { printf "%.0f", mib * 1.048576 / s 
 # --- start of the library ---
 
 sourcing() {
-  local ms
-  measure lib.tsv --rounds $((ROUNDS * 2)) "empty=bash -c :" \
-    "lib=bash -c 'AUTOPOD_LIB=\$1; for f in \"\$1\"/*.sh \"\$1\"/providers/*.sh; do . \"\$f\"; done' bash $ROOT/lib"
-  ms=$(awk -v a="$(field lib.tsv time lib 3)" -v b="$(field lib.tsv time empty 3)" 'BEGIN { printf "%.1f", (a - b) * 1000 }')
+  local ms empty lib all='for f in "$AUTOPOD_LIB"/*.sh "$AUTOPOD_LIB"/*/*.sh; do . "$f"; done'
+  measure lib.tsv --rounds $((ROUNDS * 2)) "empty=env bash -c :" \
+    "lib=env AUTOPOD_LIB=$ROOT/lib bash -c '$all'"
+  empty=$(field lib.tsv time empty 3) lib=$(field lib.tsv time lib 3)
+  ms=$(awk -v a="$lib" -v b="$empty" 'BEGIN { printf "%.1f", (a - b) * 1000 }')
   row 'sourcing all of lib/, ms' "$ms" "$(verdict "$ms" '<' 30)" \
-    "$(field lib.tsv time lib 3) s against $(field lib.tsv time empty 3) s for bash -c :, n = $(field lib.tsv time lib 4)"
+    "$lib s against $empty s for bash -c :, n = $(field lib.tsv time lib 4)"
   raw lib.tsv empty lib
 }
 
 # machine - prints what it was measured on
 machine() {
-  printf 'autopod %s on %s, %s CPUs; bash %s, %s, %s, %s; load%s\n' "$(<"$ROOT/VERSION")" "$(uname -sm)" \
-    "$(getconf _NPROCESSORS_ONLN)" "$BASH_VERSION" "$(jq --version)" "$(curl --version | awk 'NR == 1 { print $1, $2 }')" \
-    "$(ssh -V 2>&1 | cut -d , -f 1)" "$(uptime | sed 's/.*load average[s]*://')"
+  printf 'autopod %s on %s, %s CPUs; bash %s, %s, %s, %s; %s\n' "$(<"$ROOT/VERSION")" \
+    "$(uname -sm)" "$(getconf _NPROCESSORS_ONLN)" "$BASH_VERSION" "$(jq --version)" \
+    "$(curl --version | awk 'NR == 1 { print $1, $2 }')" "$(ssh -V 2>&1 | cut -d , -f 1)" "$(load)"
+}
+
+# load - prints the machine's load averages
+load() { uptime | sed 's/.*load average[s]*:/load/'; }
+
+# empty_image COLOR TITLE - prints a workflow that needs no model and no input
+empty_image() {
+  printf '{"1":{"class_type":"EmptyImage","_meta":{"title":"%s"},' "$2"
+  printf '"inputs":{"width":64,"height":64,"batch_size":1,"color":%s}},' "$1"
+  printf '"2":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"bench"}}}\n'
 }
 
 main() {
@@ -321,16 +359,16 @@ main() {
   prepare
   machine
   connect
+  empty_image '"{input.color}"' Empty >small.json
   write_jobs small "$WORK/small.json" '"color":%d'
-  printf '%s\n' '{"1":{"class_type":"EmptyImage","inputs":{"width":64,"height":64,"batch_size":1,"color":"{input.color}"}},' \
-    '"2":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"bench/small"}}}' >small.json
   write_jobs demo demo "\"image\":\"$ROOT/jobs/inputs/landscape.png\",\"width\":%d"
   sourcing
   whole_process small 'one empty image' 1.color
   whole_process demo 'shipped demo' 2.width
-  count_processes
+  count_processes small 'one empty image'
+  count_processes demo 'shipped demo'
   [ "$FILE_ROUNDS" = 0 ] || { transfers && whole_job; }
-  machine | sed 's/.*; load/load at the end/'
+  printf 'at the end %s\n' "$(load)"
 }
 
 main "$@"

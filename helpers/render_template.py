@@ -5,12 +5,14 @@ The job is checked, its file inputs are hashed and named, its template is found 
 filled in. All problems of a job are told in one run. Nothing is written and nothing
 is contacted: the caller gets tagged lines, fields separated by TAB:
 
-    job_id ID | template NAME | timeout_minutes N | max_cost_usd N (or empty)
+    job_id ID | template NAME | timeout_minutes N | timeout_seconds N (rounded up)
+    max_cost_usd N                                     empty when the job sets none
     value NAME TEXT                                    an input or --set, for people
     upload BYTES SHA256 UPLOAD_NAME ABSOLUTE_PATH      one per distinct file
     output NAME ABSOLUTE_PATH                          a directory ends in /
     output_dir ABSOLUTE_PATH                           for files no output names
     warning TEXT
+    uploads JSON                                       uploads.json, if all keep their names
     job JSON                                           the resolved job
     workflow JSON                                      what is POSTed as "prompt"
 
@@ -217,10 +219,13 @@ def lines(job: Job, resolved: Json, workflow: Json) -> list[tuple[str, ...]]:
     """What the module's docstring says of stdout, each line as its fields."""
     values = [(name, item["value"]) for name, item in job.inputs.items() if "value" in item]
     values += resolved["set"].items()
+    uploads = [{**item, "server_name": item["upload_name"]} for item in job.uploads.values()]
+    minutes = job.pod_config["timeout_minutes"]
     return [
         ("job_id", job.job_id),
         ("template", resolved["template"]["name"]),
-        ("timeout_minutes", decimal(job.pod_config["timeout_minutes"])),
+        ("timeout_minutes", decimal(minutes)),
+        ("timeout_seconds", str(-int(-minutes * 60 // 1))),
         ("max_cost_usd", decimal(job.pod_config.get("max_cost_usd"))),
         *(("value", name, brief(as_text(value), MAX_SHOWN)) for name, value in values),
         *(
@@ -230,6 +235,7 @@ def lines(job: Job, resolved: Json, workflow: Json) -> list[tuple[str, ...]]:
         *(("output", name, path) for name, path in job.outputs.items()),
         ("output_dir", resolved["output_dir"]),
         *(("warning", text) for text in job.warnings),
+        ("uploads", one_line_json({"uploads": uploads})),
         ("job", one_line_json(resolved)),
         ("workflow", one_line_json(workflow)),
     ]

@@ -132,8 +132,9 @@ _batch_reopen() {
         "its outputs: $(jq -r '[.outputs[].path] | join(" ")' "$1/result.json")"
       return
       ;;
-    "$EX_TUNNEL" | "$EX_DOWNLOAD") ;;                 # the server may have what we want
-    *) rm -f -- "$1/prompt.json" "$1/history.json" ;; # that prompt has ended: a new one
+    "$EX_TUNNEL" | "$EX_DOWNLOAD") ;;                                       # the server may have what we want
+    129 | 1[3-9]?) [ -f "$1/history.json" ] || rm -f -- "$1/prompt.json" ;; # interrupted, so cancelled
+    *) rm -f -- "$1/prompt.json" "$1/history.json" ;;                       # that prompt has ended: a new one
   esac
   rm -f -- "$1/result.json"
 }

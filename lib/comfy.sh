@@ -54,12 +54,11 @@ comfy_has() {
     [ "$HTTP_STATUS" = 200 ] && [ "$HTTP_LENGTH" = "$3" ]
 }
 
-# comfy_upload URL FILE NAME BYTES - uploads FILE as NAME (subfolder/name), unless the server has
-# it; sets COMFY_NAME to the name that the server gave it, which is the one to use; EX_UPLOAD.
+# comfy_upload URL FILE NAME - uploads FILE as NAME (subfolder/name); sets COMFY_NAME to the name that
+# the server gave it, which is the one to use; EX_UPLOAD.
 comfy_upload() {
   local answer=$CORE_TMP/upload.json
   COMFY_NAME=$3
-  ! comfy_has "$1" "$3" "$4" || return 0
   http_upload "$1/upload/image" "$2" "${3##*/}" "${3%/*}" "$answer" ||
     core_fail "$EX_UPLOAD" "the upload of $2 broke off: $HTTP_ERROR" \
       "run the same command again" || return
@@ -85,7 +84,8 @@ comfy_upload() {
 # comfy_submit URL BODY_FILE ANSWER_FILE PROMPT_ID - posts a prompt once; 0 when it was taken
 # (COMFY_PARTIAL is set when outputs of it were dropped: 200 with node_errors); 1 when nobody knows
 # (the link broke, or a 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED
-# when it was refused, the answer in ANSWER_FILE. COMFY_SAID says what came.
+# when it was refused, the answer in ANSWER_FILE; 2 when it runs under another id (told). COMFY_SAID says
+# what came.
 comfy_submit() {
   local id taken
   COMFY_PARTIAL=''
@@ -103,18 +103,23 @@ comfy_submit() {
   ! [[ $(<"$3") =~ $taken ]] || return 0 # the usual answer, word for word; anything else is worth a jq
   IFS=$'\t' read -r id COMFY_PARTIAL < <(jq -r '
     "\(.prompt_id)\t\(if (.node_errors // {}) == {} then "" else 1 end)"' "$3" 2>/dev/null) || id=''
-  [ "$id" = "$4" ] || {
-    COMFY_SAID="it answered with the prompt id \"$id\" instead of ours"
-    return 1
-  }
+  case $id in
+    "$4") ;;
+    '' | null) return 1 ;;
+    *)
+      core_fail "$EX_REFUSED" "the server runs the job under another id ($id) than the one it was given" \
+        "is that a ComfyUI, and no older than 0.3.64?" || return 2
+      ;;
+  esac
 }
 
 # comfy_rejection URL WORKFLOW ANSWER_FILE - tells, a line a problem, why the server refused the
 # workflow; returns EX_REFUSED.
 comfy_rejection() {
-  local tag text class first='' hint='' info=$CORE_TMP/object_info out=$CORE_TMP/rejection
+  local tag text class first='' hint='' info=$CORE_TMP/object_info out=$CORE_TMP/rejection said=''
+  case $HTTP_STATUS in 200 | 400) ;; *) said=" (HTTP $HTTP_STATUS)" ;; esac
   helper_run rejection --workflow "$2" <"$3" >"$out" ||
-    core_fail "$EX_REFUSED" "the server refused the workflow (HTTP $HTTP_STATUS)" \
+    core_fail "$EX_REFUSED" "the server refused the workflow$said" \
       "its log says why" || return
   # The server cuts long lists of allowed values: it is asked for those classes, so that the nearest
   # can be named.
@@ -134,7 +139,7 @@ comfy_rejection() {
       hint) hint=${hint:-$text} ;;
     esac
   done <"$out"
-  core_fail "$EX_REFUSED" "${first:-the server refused the workflow (HTTP $HTTP_STATUS)}" "$hint"
+  core_fail "$EX_REFUSED" "${first:-the server refused the workflow}$said" "$hint"
 }
 
 # comfy_where URL PROMPT_ID HISTORY_FILE - sets COMFY_STATE to running, pending, done (its history
@@ -147,6 +152,8 @@ comfy_where() {
   COMFY_STATE=unknown COMFY_POSITION=''
   if [[ $(<"$3") == *"\"$2\""* ]]; then
     COMFY_STATE='done'
+  elif [[ $(<"$queue") =~ ^\{\"queue_running\":\ \[\[[0-9.-]+,\ \"$2\", ]]; then
+    COMFY_STATE=running # what it usually looks like; for anything else jq is worth its 20 ms
   elif [[ $(<"$queue") == *"\"$2\""* ]]; then
     # The pending list is a heap: only sorted by its numbers it is the order of execution.
     read -r COMFY_STATE COMFY_POSITION < <(jq -r --arg id "$2" '
@@ -167,10 +174,10 @@ comfy_cancel() {
   printf '{"delete":["%s"]}' "$2" >"$CORE_TMP/delete"
   printf '{"prompt_id":"%s"}' "$2" >"$CORE_TMP/interrupt"
   while :; do
-    HTTP_TRIES=2 http_post "$1/queue" "$CORE_TMP/delete" "$CORE_TMP/answer" || return 1
+    HTTP_TRIES=2 http_post "$1/queue" "$CORE_TMP/delete" "$CORE_TMP/cancelled.answer" || return 1
     HTTP_TRIES=2 comfy_where "$1" "$2" "$history" || return 1
     case $COMFY_STATE in
-      running) http_post "$1/interrupt" "$CORE_TMP/interrupt" "$CORE_TMP/answer" || return 1 ;;
+      running) http_post "$1/interrupt" "$CORE_TMP/interrupt" "$CORE_TMP/cancelled.answer" || return 1 ;;
       'done' | unknown) return 0 ;;
     esac
     os_now

@@ -22,6 +22,7 @@ AUTOPOD_LOCAL_COMFYUI=
 AUTOPOD_LOCAL_COMFYUI_ARGS=
 AUTOPOD_LOCAL_PYTHON=
 AUTOPOD_LOCAL_RATE=0'
+CONFIG_UMASK=077                 # the user's own, for what is his
 _CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
 
 # config_load - makes every setting a variable, by precedence; call it once, then let flags

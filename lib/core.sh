@@ -28,7 +28,7 @@ CORE_SIGNAL=''                               # the signal that ends the program,
 CORE_STATUS=''                               # set by a cleanup step that knows a graver exit code
 CORE_LEFT=''                                 # what still runs and costs, for those who won't wait
 CORE_TMP=''
-_CORE_CHILD='' _CORE_SIGNAL_AT=0 _CORE_QUIET=''
+_CORE_CHILD='' _CORE_BACK='' _CORE_SIGNAL_AT=0 _CORE_QUIET=''
 _CORE_CLEANUP=()
 
 # _core_tell LEVEL TEXT - plain line on stderr.
@@ -91,10 +91,14 @@ core_on_exit() {
 # core_wait CMD [ARG...] - runs CMD in such a way that a signal is acted on at once; its status.
 # (Bash runs a trap only when the foreground child has ended, but interrupts `wait`.)
 core_wait() {
-  local status=0
+  local status
   "$@" <&0 &
   _CORE_CHILD=$!
-  wait "$_CORE_CHILD" || status=$?
+  while :; do
+    status=0 _CORE_BACK=''
+    wait "$_CORE_CHILD" 2>/dev/null || status=$?
+    [ -n "$_CORE_BACK" ] || break # else a trap came between, and back: the status is not the child's
+  done
   _CORE_CHILD=''
   return "$status"
 }
@@ -159,20 +163,27 @@ _core_run_stack() {
 # one says what is left and ends it at once. Two in the same second are one: wrappers pass on what
 # the terminal has sent to all already.
 _core_again() {
+  _CORE_BACK=1
   if [ -z "$CORE_SIGNAL" ]; then
     CORE_SIGNAL=INT _CORE_SIGNAL_AT=$SECONDS
-    "$CORE_TELL" warning "cleaning up; Ctrl+C once more ends at once"
+    "$CORE_TELL" warning "cleaning up; Ctrl+C once more ends at once" 2>&9
   elif [ "$SECONDS" -gt "$_CORE_SIGNAL_AT" ]; then
     _core_end_child KILL # what the cleanup starts ignores TERM, as it does itself
-    [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT"
+    [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT" 2>&9
     exit 130
   fi
 }
 
-# _core_end_child [SIGNAL] - ends the child of core_wait (background children ignore the terminal's Ctrl+C).
+# _core_end_child [SIGNAL] - ends the child of core_wait (background children ignore the terminal's Ctrl+C),
+# and sees it gone: it may still be writing where we tidy up. By looking, since a `wait` inside a trap that
+# came into a `wait` for the same child may never end.
 _core_end_child() {
+  local look
   [ -n "$_CORE_CHILD" ] || return 0
   kill -s "${1:-TERM}" "$_CORE_CHILD" 2>/dev/null || :
-  wait "$_CORE_CHILD" 2>/dev/null || :
+  for ((look = 0; look < 40; look++)); do
+    kill -0 "$_CORE_CHILD" 2>/dev/null || break
+    sleep 0.05
+  done
   _CORE_CHILD=''
 }

@@ -94,6 +94,6 @@ _helper_complain() {
     last=$line
   done <"$CORE_TMP/complaints"
   [ -z "$traceback" ] ||
-    core_fail "$2" "$1.py stopped with an error of its own: $last" "the log has the details" || :
+    core_fail "$2" "$1.py stopped with an error of its own: $last" "the details are in ${UI_LOG:-the log}" || :
   return "$2"
 }

@@ -47,7 +47,7 @@ _job_lay_down() {
     case $tag in
       job) printf '%s\n' "$text" >"$2/job.json" ;;
       workflow) printf '%s\n' "$text" >"$2/workflow.json" ;;
-      job_id | timeout_minutes | max_cost_usd | upload) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
+      job_id | timeout_seconds | max_cost_usd | upload | uploads) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
     esac || return
   done <"$1"
   target_wishes >>"$2/plan"
@@ -81,7 +81,8 @@ job_run() {
 # job_take RUN - makes sure that nobody else carries the run out; EX_USAGE when somebody does.
 job_take() {
   state_lock "run-${1##*/}" 0 ||
-    core_fail "$EX_USAGE" "run ${1##*/} is being carried out by another comfy-run" "wait for that one"
+    core_fail "$EX_USAGE" "run ${1##*/} is still being carried out by process $(state_lock_owner "run-${1##*/}")" \
+      "wait for that one"
 }
 
 # _job_steps - the steps of the run at hand, in order.
@@ -174,6 +175,7 @@ _job_post() {
         [ -z "$COMFY_PARTIAL" ] || _job_partial "$answer"
         return
         ;;
+      2) return "$EX_REFUSED" ;;
       "$EX_REFUSED")
         JOB_OPEN=''
         comfy_rejection "$TARGET_URL" "$JOB_RUN/workflow.json" "$answer"
@@ -222,9 +224,7 @@ job_await() {
 # _job_limit - sets JOB_DEADLINE (epoch) and JOB_LIMIT, the code it stands for: the time since the
 # submission, or what the pod may cost since the run began, whichever comes first.
 _job_limit() {
-  local seconds
-  seconds=$(awk -v m="$(_job_line "$JOB_RUN/plan" timeout_minutes)" 'BEGIN { printf "%d", m * 60 + 0.999 }')
-  JOB_DEADLINE=$((JOB_SUBMITTED + seconds)) JOB_LIMIT=$EX_TIME
+  JOB_DEADLINE=$((JOB_SUBMITTED + $(_job_line "$JOB_RUN/plan" timeout_seconds))) JOB_LIMIT=$EX_TIME
   budget_seconds "$(_job_line "$JOB_RUN/plan" max_cost_usd)" "$POD_RATE"
   if [ -n "$BUDGET_SECONDS" ] && [ $((JOB_BEGAN + BUDGET_SECONDS)) -lt "$JOB_DEADLINE" ]; then
     JOB_DEADLINE=$((JOB_BEGAN + BUDGET_SECONDS)) JOB_LIMIT=$EX_COST

@@ -20,29 +20,43 @@ state_lock() {
   while ! ln -s "$me" "$lock" 2>/dev/null; do
     owner=$(readlink "$lock") || owner=''
     [ "$owner" != "$me" ] || return 0
-    [ -z "$owner" ] || os_same_process "${owner%%-*}" "${owner#*-}" || _state_take_over "$1" "$owner"
+    if [ -n "$owner" ] && ! os_same_process "${owner%%-*}" "${owner#*-}" && _state_take_over "$1" "$owner"; then
+      continue
+    fi
     [ "$left" -gt 0 ] || return 1
     left=$((left - 1))
     core_sleep 0.05
   done
 }
 
+# state_lock_owner NAME - prints the process id of the lock's owner.
+state_lock_owner() {
+  local owner
+  owner=$(readlink "$AUTOPOD_HOME/locks/$1")
+  printf '%s\n' "${owner%%-*}"
+}
+
 # state_unlock NAME - gives the lock back.
 state_unlock() { rm -f -- "$AUTOPOD_HOME/locks/$1"; }
 
-# _state_take_over NAME DEAD_OWNER - removes a dead owner's lock. Only one of those who wait gets to
+# _state_take_over NAME DEAD_OWNER - removes a dead owner's lock; 1 when somebody else is at it, or was. Only one of those who wait gets to
 # do it, by a lock of the same kind, and only after another look: a lock that was taken meanwhile
 # has another owner and is left alone.
 _state_take_over() {
-  state_lock "$1.takeover" 0 || return 0
-  [ "$(readlink "$AUTOPOD_HOME/locks/$1")" != "$2" ] || state_unlock "$1"
+  local status=1
+  state_lock "$1.takeover" 0 || return 1
+  [ "$(readlink "$AUTOPOD_HOME/locks/$1")" != "$2" ] || {
+    state_unlock "$1"
+    status=0
+  }
   state_unlock "$1.takeover"
+  return "$status"
 }
 
 # _state_busy FILE LOCK - tells why there is no lock; EX_FAIL.
 _state_busy() {
   if [ -L "$2" ]; then
-    core_fail "$EX_FAIL" "$1 is in use by process $(readlink "$2")" "if no autopod runs, remove $2"
+    core_fail "$EX_FAIL" "$1 is in use by process $(state_lock_owner "${2##*/}")" "if no autopod runs, remove $2"
   else
     core_fail "$EX_FAIL" "can't make the lock $2" "is the disk full, or the directory read-only?"
   fi

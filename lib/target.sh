@@ -148,7 +148,8 @@ _target_pod() {
   case $POD_STATUS in
     running | creating) ;;
     *)
-      core_fail "$EX_POD" "pod $POD_ID is $POD_STATUS" "leave --pod out to get a new one"
+      core_fail "$EX_POD" "pod $POD_ID is $POD_STATUS${POD_REASON:+: $POD_REASON}" \
+        "leave --pod out to get a new one"
       return
       ;;
   esac

@@ -11,7 +11,7 @@ _AUTOPOD_UI_SH=1                         # @guard
 UI_LOG_MAX=5000000 # bytes; a longer log is kept once more as autopod.log.1
 UI_LINE_EVERY=20   # seconds between progress lines where there is no terminal
 UI_SECRETS=()      # values that must not be shown or logged
-_UI_LOG=''         # the log file, once its directory is known
+UI_LOG=''          # the log file, once its directory is known
 _UI_STEP=''        # the step on the line at hand
 _UI_LIVE=''        # set while an unfinished line stands on the terminal
 _UI_SAID_AT=0      # when a plain line of progress was written last
@@ -43,17 +43,17 @@ ui_init() {
 ui_log_open() {
   local size
   [ -d "${1%/*}" ] || mkdir -p -- "${1%/*}" 2>/dev/null || return 0 # a disk that is full or read-only must not stop a job
-  _UI_LOG=$1
-  [ -e "$_UI_LOG" ] || return 0
-  size=$(os_size "$_UI_LOG") && [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$_UI_LOG" "$_UI_LOG.1" 2>/dev/null || :
+  UI_LOG=$1
+  [ -e "$UI_LOG" ] || return 0
+  size=$(os_size "$UI_LOG") && [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$UI_LOG" "$UI_LOG.1" 2>/dev/null || :
 }
 
 # ui_log LEVEL TEXT - a line in the log file only.
 ui_log() {
-  [ -n "$_UI_LOG" ] || return 0
+  [ -n "$UI_LOG" ] || return 0
   os_utc
   ui_clean "$2"
-  { printf '%s %-7s %s[%s] %s\n' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT" >>"$_UI_LOG"; } 2>/dev/null || :
+  { printf '%s %-7s %s[%s] %s\n' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT" >>"$UI_LOG"; } 2>/dev/null || :
 }
 
 # ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets

@@ -17,11 +17,11 @@ UPLOAD_SHOW_FROM=1000000 # bytes; the progress of smaller files isn't worth a li
 # (uploads.json) says under which name the server has it. UPLOAD_RENAMED is set when it is another
 # than we wanted; EX_UPLOAD.
 upload_files() {
-  local tag bytes sum name path count=0 total=0 list=$CORE_TMP/uploads
-  UPLOAD_RENAMED=''
-  comfy_upload_limit "$TARGET_URL"
+  local tag bytes sum name path count=0 total=0 list=$CORE_TMP/uploads planned=''
+  UPLOAD_RENAMED='' _UPLOAD_LIMIT_ASKED=''
   : >"$list"
   while IFS=$'\t' read -r tag bytes sum name path <&4; do
+    [ "$tag" != uploads ] || planned=$bytes
     [ "$tag" = upload ] || continue
     _upload_file "$path" "$name" "$bytes" || return
     [ "$COMFY_NAME" = "$name" ] || UPLOAD_RENAMED=1
@@ -31,6 +31,10 @@ upload_files() {
   ui_count "$count" file
   ui_size "$total"
   UPLOAD_TEXT="$UI_COUNT, $UI_SIZE"
+  [ -n "$UPLOAD_RENAMED" ] || { # then it is as it was planned, word for word
+    printf '%s\n' "$planned" >"$2"
+    return
+  }
   jq -R -n '{uploads: [inputs | split("\t")
     | {path: .[4], upload_name: .[2], server_name: .[3], bytes: (.[0] | tonumber), sha256: .[1]}]}' \
     "$list" >"$2"
@@ -39,11 +43,15 @@ upload_files() {
 # _upload_file PATH NAME BYTES - one file; COMFY_NAME is what the server calls it; EX_UPLOAD.
 _upload_file() {
   local status=0
+  if comfy_has "$TARGET_URL" "$2" "$3"; then
+    COMFY_NAME=$2
+    return 0
+  fi
   _upload_check "$1" "$3" || return
   ui_size "$3"
   ui_progress "${1##*/}, $UI_SIZE"
   [ "$3" -lt "$UPLOAD_SHOW_FROM" ] || HTTP_PROGRESS=_upload_progress
-  comfy_upload "$TARGET_URL" "$1" "$2" "$3" || status=$?
+  comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
   HTTP_PROGRESS=''
   return "$status"
 }
@@ -55,6 +63,8 @@ _upload_check() {
   [ "$(os_size "$1" 2>/dev/null)" = "$2" ] ||
     core_fail "$EX_UPLOAD" "$1 has changed or gone since the job was loaded" \
       "run the job anew" || return
+  [ -n "$_UPLOAD_LIMIT_ASKED" ] || comfy_upload_limit "$TARGET_URL"
+  _UPLOAD_LIMIT_ASKED=1
   # The limit is on the whole request: the multipart lines around the file take some hundred bytes
   # of it.
   [ -n "$COMFY_LIMIT" ] && [ $(($2 + 2000)) -gt "$COMFY_LIMIT" ] || return 0

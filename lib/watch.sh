@@ -11,7 +11,7 @@ _AUTOPOD_WATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/target.sh"
 
-WATCH_POLL_FIRST=50  # milliseconds between the first polls; it grows by half each time
+WATCH_POLL_FIRST=30  # milliseconds between the first polls; it grows by half each time
 WATCH_POLL_LAST=2000 # and between the later ones
 
 # watch_prompt PROMPT_ID DEADLINE HISTORY_FILE CODE - returns when the prompt has ended, its history entry

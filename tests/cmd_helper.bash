@@ -26,6 +26,7 @@ cmd_teardown() {
 # the processes of a test are found; but its arguments name the pod's directory)
 refute_left_pods() {
   local left pid _rest
+  # shellcheck disable=SC2009 # pgrep can't tell a fixed text from a pattern
   left=$(ps -A -o pid=,args= | grep -F -e "$BATS_TEST_TMPDIR/" | grep -F -e /local/local- | grep -vF -e 'grep -F')
   [ -n "$left" ] || return 0
   _complain 'the test left pods behind:' "$left"
@@ -200,8 +201,7 @@ the_pod() {
   local pods
   pods=("$AUTOPOD_HOME"/local/*/)
   [ "${#pods[@]}" = 1 ] && [ -d "${pods[0]}" ] || { _complain "wanted one pod, but there are:" "${pods[@]}" && return 1; }
-  pods=${pods[0]%/}
-  printf '%s\n' "${pods##*/}"
+  basename "${pods[0]}"
 }
 
 # pod_field ID FIELD - prints a field of a pod, as .comfy_port

@@ -109,7 +109,7 @@ template() {
     refused 'one.json: job_id: ' -- one.json
   done
   jq -n '{job_id: 7, workflow_template: "picture"}' >one.json
-  refused 'one.json: job_id: must be a non-empty text in one line, but is 7' -- one.json
+  refused 'one.json: job_id: must be a text in one line, but is 7' -- one.json
   jq -n '{job_id: ("a" * 129), workflow_template: "picture"}' >one.json
   refused 'one.json: job_id: ' 'at most 128 characters' -- one.json
   refute_exists pwned
@@ -240,7 +240,7 @@ template() {
   refused 'only one of --pod, --url and --no-tunnel' -- --no-tunnel one.json
   refused 'only one of --pod, --url and --no-tunnel' -- --pod x one.json
   refused 'there is no provider "mars"' 'known are: local' -- --provider mars one.json
-  refused "can't be mixed" -- --resume x one.json
+  refused '--resume takes up one run' -- --resume x one.json
   refused 'there is no run "x"' -- --resume x
   refused 'there is no run' -- --resume '../../../etc'
   refused "-C: can't enter the directory /nonexistent" -- -C /nonexistent one.json

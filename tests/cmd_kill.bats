@@ -1,4 +1,5 @@
 # Whatever is killed, and when: no job is lost, none runs twice, no pod is left.
+# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
 
 load test_helper
 load cmd_helper

@@ -52,19 +52,9 @@ field() { sed -n "s/^$1	//p" <<<"$output" | cut -f "$2"; }
 
 # --- real answers ---------------------------------------------------------------------------------
 
-@test "recorded answers: state, seconds, error, files and texts" {
-  outputs '{"image":"/out/x.png","audio":"/out/a/"}'
-  local name text=''
-  for name in success success_33 unknown error oom partial interrupted video video_33 webm webp flac flac_33 mp3 \
-    text latent preview batch empty_prefix blocked subgraph gifs all_cached partly_cached error_cached unicode; do
-    cp "$BATS_FILE_TMPDIR/$name.workflow" workflow.json
-    read_history "$(cat "$BATS_FILE_TMPDIR/$name.id")" <"$BATS_FILE_TMPDIR/$name.answer"
-    assert_status 0
-    assert_equal "$stderr" ""
-    text+="== $name"$'\n'$output$'\n'
-  done
-  # missing_output lines only repeat which of image and audio a recording lacks
-  assert_equal "$(grep -v '^missing_output' <<<"$text")" "$(tr '@' '\t' <<'E'
+# recorded_entries - what the helper makes of the recorded entries, with @ for a tab
+recorded_entries() {
+  cat <<'E'
 == success
 state@success
 seconds@0.003
@@ -181,7 +171,21 @@ state@success
 seconds@0.003
 file@image@2@fresh@filename=%C3%B1ame_00001_.png&subfolder=%C3%BCn%C3%AFcode&type=output@ünïcode/ñame_00001_.png@/out/x.png
 E
-  )"
+}
+
+@test "recorded answers: state, seconds, error, files and texts" {
+  outputs '{"image":"/out/x.png","audio":"/out/a/"}'
+  local name text=''
+  for name in success success_33 unknown error oom partial interrupted video video_33 webm webp flac flac_33 mp3 \
+    text latent preview batch empty_prefix blocked subgraph gifs all_cached partly_cached error_cached unicode; do
+    cp "$BATS_FILE_TMPDIR/$name.workflow" workflow.json
+    read_history "$(cat "$BATS_FILE_TMPDIR/$name.id")" <"$BATS_FILE_TMPDIR/$name.answer"
+    assert_status 0
+    assert_equal "$stderr" ""
+    text+="== $name"$'\n'$output$'\n'
+  done
+  # missing_output lines only repeat which of image and audio a recording lacks
+  assert_equal "$(grep -v '^missing_output' <<<"$text")" "$(recorded_entries | tr '@' '\t')"
 }
 
 @test "a history of other prompts is missing, too" {

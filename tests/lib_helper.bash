@@ -45,7 +45,8 @@ make_home() {
 old_lib() {
   local file
   LIB=$BATS_TEST_TMPDIR/oldlib
-  cp -R "$ROOT/lib" "$LIB"
+  mkdir "$LIB"
+  cp -R "$ROOT/lib/." "$LIB/" # never a link to the real one
   for file in "$LIB"/*.sh; do
     sed -e 's|/proc/|/nowhere/proc/|g' -e 's/BASH_VERSINFO\[0\]/OLD_BASH/g' \
       -e 's/EPOCHSECONDS/OLD_SECONDS/g' -e 's/EPOCHREALTIME/OLD_REALTIME/g' "$file" >"$file.old" # portable: taken out
@@ -57,8 +58,10 @@ old_lib() {
 # signalled SIGNALS READY_FILE CMD... - sees tests/doubles/signalled.py
 signalled() { "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/signalled.py" "$@" 3>&-; }
 
-# make_pod - a local pod in $AUTOPOD_HOME, for setup_file and tests; $AUTOPOD_HOME/no-pod says why there is none
+# make_pod - a local pod in $AUTOPOD_HOME, for setup_file and tests; where there can't be one (no
+# sshd), $AUTOPOD_HOME/no-pod says why
 make_pod() {
+  local status=0
   mkdir -p "$HOME"
   make_home
   program "$AUTOPOD_HOME/program" config pod tunnel <<'SH'
@@ -67,7 +70,12 @@ core_trap
 config_load
 pod_create local '{}'
 SH
-  bash "$AUTOPOD_HOME/program" >/dev/null 2>"$AUTOPOD_HOME/no-pod" 3>&- && rm "$AUTOPOD_HOME/no-pod"
+  bash "$AUTOPOD_HOME/program" >/dev/null 2>"$AUTOPOD_HOME/said" 3>&- || status=$?
+  case $status in
+    0) ;;
+    3) mv "$AUTOPOD_HOME/said" "$AUTOPOD_HOME/no-pod" ;;
+    *) cat "$AUTOPOD_HOME/said" >&2 && return 1 ;;
+  esac
 }
 
 # need_pod - skips the test where local pods can't be (no sshd)

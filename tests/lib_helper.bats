@@ -22,7 +22,7 @@ AUTOPOD_ROOT=$PWD/tree
 ui_init
 core_trap
 if [ -n "${LIB_BUNDLED:-}" ]; then
-  AUTOPOD_BUNDLED=1
+  AUTOPOD_BUNDLED=1 _AUTOPOD_ASSETS=helpers/probe.py
   _autopod_asset_helpers_probe_py() { cat tree/helpers/probe.py; }
 fi
 printf 'from stdin\n' | "${LIB_RUN:-helper_run}" probe "$@"
@@ -151,7 +151,12 @@ SH
 @test "a helper that dies without a word is told" {
   printf 'import os\nos.kill(os.getpid(), 9)\n' | helper_py
   probe
-  assert_status 137
+  [ "$status" != 0 ]
+  assert_contains 'probe.py was ended by signal 9' "${stderr-}"
+  refute_contains Killed "${stderr-}"
+  printf 'import sys\nsys.exit(4)\n' | helper_py
+  probe
+  assert_status 4
   assert_contains probe.py "${stderr-}"
 }
 

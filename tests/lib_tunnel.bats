@@ -42,6 +42,7 @@ ui_init
 core_trap
 config_load
 pod_find local-
+ui_step Tunnel # its progress is told every 20 seconds
 say() { echo "rc \$1, \${TUNNEL_OPENED:+opened, }\$TUNNEL_URL"; }
 $text
 SH

@@ -119,8 +119,8 @@ E
   sha=$("$AUTOPOD_PYTHON" -c 'import hashlib; print(hashlib.sha256(b"picture").hexdigest())')
   local name="autopod/${sha:0:16}.png" here
   here=$(pwd -P)
-  assert_equal "$(sed -e '/^job	/d' -e '/^workflow	/d' <<<"$output")" "$(
-    printf '%s\t%s\n' job_id sunset-001 template film timeout_minutes 60 max_cost_usd 5
+  assert_equal "$(sed -e '/^job	/d' -e '/^uploads	/d' -e '/^workflow	/d' <<<"$output")" "$(
+    printf '%s\t%s\n' job_id sunset-001 template film timeout_minutes 60 timeout_seconds 3600 max_cost_usd 5
     printf 'value\t%s\t%s\n' seed 42 TAG x UNUSED 1
     printf 'upload\t7\t%s\t%s\t%s\n' "$sha" "$name" "$here/inputs/frame.png"
     printf 'output\timage\t%s\n' "$here/out/sunset-001-42.png"

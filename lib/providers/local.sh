@@ -28,7 +28,8 @@ provider_local_check() {
     return
   fi
   _local_python || return
-  "$_LOCAL_PYTHON" -c 'import aiohttp, PIL' 2>/dev/null ||
+  "$_LOCAL_PYTHON" -c 'import importlib.util as u, sys
+sys.exit(not (u.find_spec("aiohttp") and u.find_spec("PIL")))' 2>/dev/null || # importing takes a quarter second
     core_fail "$EX_MISSING" "the ComfyUI simulator needs the Python packages aiohttp and Pillow" \
       "run 'make setup' in a clone, or: $_LOCAL_PYTHON -m pip install aiohttp Pillow"
 }
@@ -37,7 +38,6 @@ provider_local_check() {
 # prints the pod.
 provider_local_create() {
   local dir
-  provider_local_check || return
   os_random_hex 8 || return
   dir=$AUTOPOD_HOME/local/local-$OS_HEX
   mkdir -p -- "$dir/comfyui" ||
@@ -187,20 +187,20 @@ _local_python() {
 # _local_comfyui DIR - starts ComfyUI (a checkout, or the simulator) on a free loopback port. It may
 # take its time to answer: who opens the tunnel waits for that.
 _local_comfyui() {
-  local program extra
+  local command extra
   _local_python && os_random_port || core_fail "$EX_POD" "no free port for ComfyUI" || return
-  if [ -n "${AUTOPOD_LOCAL_COMFYUI:-}" ]; then
-    program=$(cd -- "$AUTOPOD_LOCAL_COMFYUI" >/dev/null && pwd)/main.py
-  else
-    program=$1/comfyui_sim.py
-    helper_asset helpers/comfyui_sim.py >"$program" || return
-  fi
   IFS=' ' read -r -a extra <<<"${AUTOPOD_LOCAL_COMFYUI_ARGS:-}"
   mkdir -p -- "$1/comfyui/input" "$1/comfyui/output" "$1/comfyui/temp" "$1/comfyui/user"
-  os_spawn "$1/comfyui.log" "$_LOCAL_PYTHON" "$program" --cpu --listen 127.0.0.1 --port "$OS_PORT" \
-    --input-directory "$1/comfyui/input" --output-directory "$1/comfyui/output" \
-    --temp-directory "$1/comfyui" --user-directory "$1/comfyui/user" \
-    --disable-auto-launch ${extra[@]+"${extra[@]}"} </dev/null
+  if [ -n "${AUTOPOD_LOCAL_COMFYUI:-}" ]; then # its models and custom nodes stay where they are
+    command=("$(cd -- "$AUTOPOD_LOCAL_COMFYUI" >/dev/null && pwd)/main.py" --disable-auto-launch
+    --input-directory "$1/comfyui/input" --output-directory "$1/comfyui/output"
+    --temp-directory "$1/comfyui" --user-directory "$1/comfyui/user")
+  else
+    command=("$1/comfyui_sim.py" --base-directory "$1/comfyui")
+    helper_asset helpers/comfyui_sim.py >"$1/comfyui_sim.py" || return
+  fi
+  os_spawn "$1/comfyui.log" "$_LOCAL_PYTHON" "${command[@]}" --cpu --listen 127.0.0.1 --port "$OS_PORT" \
+    ${extra[@]+"${extra[@]}"} </dev/null
   _local_record "$1" comfyui "$OS_PORT"
 }
 

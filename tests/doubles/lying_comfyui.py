@@ -7,8 +7,8 @@ Every execution is also noted in a file, so that it counts over restarts.
 
 Faults, by the route they belong to (the values are in brackets; FAULT_once is over after one use):
   hold, hold_after   ["POST /prompt"]: wait before, or after, it is done, until {"release": true};
-                     {"release": "drop"} cuts the connection instead, and what waited before is lost;
-                     hold_after "GET /view?..." waits in the middle of the file
+                     {"release": "drop"} cuts the connection instead (what waited before is
+                     lost); hold_after "GET /view?..." waits in the middle of the file
   stats              [html 500]
   limit              [bytes]: /features max_upload_size
   upload             [html 413 500]    upload_name [text]: the name that the server gives it
