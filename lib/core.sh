@@ -132,6 +132,7 @@ _core_signal() {
   _core_clean
   [ -z "$CORE_STATUS" ] || exit "$CORE_STATUS"
   trap - "$1"
+  exec 2>/dev/null # all is said; Bash may have words of its own about the wait that we came from
   kill -s "$1" "$$"
 }
 
@@ -168,22 +169,20 @@ _core_again() {
     CORE_SIGNAL=INT _CORE_SIGNAL_AT=$SECONDS
     "$CORE_TELL" warning "cleaning up; Ctrl+C once more ends at once" 2>&9
   elif [ "$SECONDS" -gt "$_CORE_SIGNAL_AT" ]; then
-    _core_end_child KILL # what the cleanup starts ignores TERM, as it does itself
+    _core_end_child
     [ -z "$CORE_LEFT" ] || "$CORE_TELL" warning "$CORE_LEFT" 2>&9
     exit 130
   fi
 }
 
-# _core_end_child [SIGNAL] - ends the child of core_wait (background children ignore the terminal's Ctrl+C),
-# and sees it gone: it may still be writing where we tidy up. By looking, since a `wait` inside a trap that
-# came into a `wait` for the same child may never end.
+# _core_end_child - ends whatever runs in the background of this shell (children there ignore the
+# terminal's Ctrl+C; tunnels and pods are disowned, so they are not among them). By force: TERM can be
+# ignored by what the cleanup starts, or swallowed by a child that Bash has forked but not yet replaced.
 _core_end_child() {
-  local look
-  [ -n "$_CORE_CHILD" ] || return 0
-  kill -s "${1:-TERM}" "$_CORE_CHILD" 2>/dev/null || :
-  for ((look = 0; look < 40; look++)); do
-    kill -0 "$_CORE_CHILD" 2>/dev/null || break
-    sleep 0.05
-  done
+  local pids
+  pids=$(jobs -p)
+  disown -a 2>/dev/null || : # or Bash tells that they were killed
+  # shellcheck disable=SC2086 # numbers
+  [ -z "$pids" ] || kill -s KILL $pids 2>/dev/null || :
   _CORE_CHILD=''
 }

@@ -346,7 +346,7 @@ _job_render() {
   local tag text
   core_tmpdir && helper_asset_dir templates || return
   helper_run render_template --job="$1" --template-dir="$HELPER_DIR" --output-dir="$AUTOPOD_OUTPUT_DIR" \
-    ${JOB_RENDER_ARGS[@]+"${JOB_RENDER_ARGS[@]}"} >"$2" || return "$EX_USAGE"
+    ${JOB_RENDER_ARGS[@]+"${JOB_RENDER_ARGS[@]}"} >"$2" || return
   while IFS=$'\t' read -r tag text; do
     [ "$tag" != warning ] || ui_warn "$text"
   done <"$2"

@@ -184,6 +184,11 @@ os_sshd() {
   return 1
 }
 
+# os_root_is_locked - 0 for a root whose password is locked (Ubuntu): sshd lets him in by PAM only.
+os_root_is_locked() {
+  [ "$(id -u)" = 0 ] && grep -q '^root:!' /etc/shadow 2>/dev/null
+}
+
 # os_install_hint NAME - prints how NAME (sshd, jq, …) is installed on this system.
 os_install_hint() {
   local package=$1

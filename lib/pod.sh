@@ -29,7 +29,9 @@ pod_provider() {
 # pod_create PROVIDER SPEC - makes a pod as SPEC (JSON: gpu_type, gpu_count) says and loads it; its
 # name is on disk before the call, its id right after. EX_POD, EX_MISSING.
 pod_create() {
-  local made=$CORE_TMP/made.json status=0
+  local made status=0
+  core_tmpdir || return
+  made=$CORE_TMP/made.json
   pod_provider "$1" && "provider_$1_check" || return
   os_utc_compact
   os_random_hex 4 || return
@@ -38,18 +40,18 @@ pod_create() {
   state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --arg provider "$1" --argjson at "$OS_NOW" \
     '.intents[$name] = {provider: $provider, at: $at}' || return
   "provider_$1_create" "$(jq -c --arg name "$_POD_WISH" '.name = $name' <<<"$2")" >"$made" || status=$?
-  if [ "$status" = 0 ]; then
-    pod_load "$made" || status=$?
-    state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$made" \
-      'del(.intents[$name]) | .pods[$pod[0].id] = {pod: $pod[0], since: $at}' || status=$?
-  else
+  [ "$status" = 0 ] || {
     state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" 'del(.intents[$name])' || :
-  fi
+    _POD_WISH=''
+    return "$status"
+  }
+  pod_load "$made" || return # from here on a failure leaves the wish, by which pod_settle finds the pod
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$made" \
+    'del(.intents[$name]) | .pods[$pod[0].id] = {pod: $pod[0], since: $at}' || return
   _POD_WISH=''
-  return "$status"
 }
 
-# pod_settle - after an interrupted pod_create: loads the pod that the provider may have made all
+# pod_settle - after a pod_create that did not come to its end: loads the pod that the provider may have made all
 # the same, known by its name.
 pod_settle() {
   local wish=$_POD_WISH

@@ -207,7 +207,7 @@ fast_comfyui() {
   assert_no_runs
 }
 
-@test "AUTOPOD_LOCAL_COMFYUI: a checkout is run with its own Python and arguments" {
+@test "AUTOPOD_LOCAL_COMFYUI: a checkout is run with its own Python and arguments; nothing is written elsewhere" {
   mkdir checkout
   # A real main.py gets these arguments; this one notes them, and is then a server all the same.
   {
@@ -216,7 +216,10 @@ fast_comfyui() {
     printf 'runpy.run_path(%s, run_name="__main__")\n' "'$ROOT/tests/doubles/lying_comfyui.py'"
   } >checkout/main.py
   export AUTOPOD_LOCAL_COMFYUI=checkout AUTOPOD_LOCAL_COMFYUI_ARGS='--cache-none  --preview-method none' AUTOPOD_LOCAL_PYTHON=$AUTOPOD_PYTHON
+  local root
+  root=$(find / -mindepth 1 -maxdepth 1)
   connect
+  assert_equal "$(find / -mindepth 1 -maxdepth 1)" "$root" 'content of the root directory'
   assert_equal "$(jq -r .image <<<"$output")" "$PWD/checkout"
   assert_matches '^--cpu --listen 127.0.0.1 --port [0-9]+ ' "$(<arguments)"
   assert_contains '--disable-auto-launch --cache-none --preview-method none' "$(<arguments)"

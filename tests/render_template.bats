@@ -232,7 +232,7 @@ E
   assert_equal "$(workflow '.["2"].inputs.v')" "$(jq -nc --arg t "${tricks[*]}" '[$t, "<\($t)>"]')"
   # one line a field, whatever stands in the values: the reader on the other side is Bash
   assert_equal "$(cut -f 1 <<<"$output" | uniq -c | tr -s ' \n' ' ')" \
-    " 1 job_id 1 template 1 timeout_minutes 1 max_cost_usd $((${#tricks[@]} + 1)) value 1 output_dir 1 job 1 workflow "
+    " 1 job_id 1 template 1 timeout_minutes 1 timeout_seconds 1 max_cost_usd $((${#tricks[@]} + 1)) value 1 output_dir 1 uploads 1 job 1 workflow "
   refute_contains $'\x7f'
   refute_contains $'\x1b'
   refute_exists pwned

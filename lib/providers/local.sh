@@ -98,9 +98,11 @@ _local_dir() {
 
 # _local_describe ID SPEC - prints what doesn't change: the pod's object, and on a second line its ssh object.
 _local_describe() {
+  local image=simulator
+  [ -z "${AUTOPOD_LOCAL_COMFYUI:-}" ] || image=$(cd -- "$AUTOPOD_LOCAL_COMFYUI" >/dev/null && pwd)
   os_utc
   jq -c --arg id "$1" --arg at "$OS_UTC" --arg user "$(id -un)" --arg rate "${AUTOPOD_LOCAL_RATE:-0}" \
-    --arg key "$AUTOPOD_HOME/local/$1/client_key" --arg image "${AUTOPOD_LOCAL_COMFYUI:-simulator}" '
+    --arg key "$AUTOPOD_HOME/local/$1/client_key" --arg image "$image" '
     {id: $id, name, provider: "local", gpu: (.gpu_type // "CPU"), gpu_count: (.gpu_count // 1),
      cost_per_hr: ($rate | tonumber), created_at: $at, image: $image, volume: null},
     {host: "127.0.0.1", user: $user, key: $key}' <<<"$2"
@@ -149,7 +151,9 @@ _local_record() {
 
 # _local_sshd DIR - starts the pod's sshd on a free loopback port.
 _local_sshd() {
+  local pam=no
   os_privsep_dir && os_random_port || core_fail "$EX_POD" "no free port for sshd" || return
+  ! os_root_is_locked || pam=yes
   cp -- "$1/client_key.pub" "$1/authorized_keys"
   cat >"$1/sshd_config" <<CONFIG
 ListenAddress 127.0.0.1
@@ -163,7 +167,7 @@ PubkeyAuthentication yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-UsePAM no
+UsePAM $pam
 X11Forwarding no
 AllowAgentForwarding no
 AllowTcpForwarding local
@@ -187,20 +191,20 @@ _local_python() {
 # _local_comfyui DIR - starts ComfyUI (a checkout, or the simulator) on a free loopback port. It may
 # take its time to answer: who opens the tunnel waits for that.
 _local_comfyui() {
-  local command extra
+  local program folders extra
   _local_python && os_random_port || core_fail "$EX_POD" "no free port for ComfyUI" || return
   IFS=' ' read -r -a extra <<<"${AUTOPOD_LOCAL_COMFYUI_ARGS:-}"
   mkdir -p -- "$1/comfyui/input" "$1/comfyui/output" "$1/comfyui/temp" "$1/comfyui/user"
   if [ -n "${AUTOPOD_LOCAL_COMFYUI:-}" ]; then # its models and custom nodes stay where they are
-    command=("$(cd -- "$AUTOPOD_LOCAL_COMFYUI" >/dev/null && pwd)/main.py" --disable-auto-launch
-    --input-directory "$1/comfyui/input" --output-directory "$1/comfyui/output"
-    --temp-directory "$1/comfyui" --user-directory "$1/comfyui/user")
+    program=$(cd -- "$AUTOPOD_LOCAL_COMFYUI" >/dev/null && pwd)/main.py
+    folders=(--input-directory "$1/comfyui/input" --output-directory "$1/comfyui/output"
+      --temp-directory "$1/comfyui" --user-directory "$1/comfyui/user" --disable-auto-launch)
   else
-    command=("$1/comfyui_sim.py" --base-directory "$1/comfyui")
-    helper_asset helpers/comfyui_sim.py >"$1/comfyui_sim.py" || return
+    program=$1/comfyui_sim.py folders=(--base-directory "$1/comfyui")
+    helper_asset helpers/comfyui_sim.py >"$program" || return
   fi
-  os_spawn "$1/comfyui.log" "$_LOCAL_PYTHON" "${command[@]}" --cpu --listen 127.0.0.1 --port "$OS_PORT" \
-    ${extra[@]+"${extra[@]}"} </dev/null
+  os_spawn "$1/comfyui.log" "$_LOCAL_PYTHON" "$program" --cpu --listen 127.0.0.1 --port "$OS_PORT" \
+    "${folders[@]}" ${extra[@]+"${extra[@]}"} </dev/null
   _local_record "$1" comfyui "$OS_PORT"
 }
 
