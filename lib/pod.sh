@@ -158,7 +158,7 @@ pod_left() {
 # pod_cost - sets BUDGET_COST to what the loaded pod has cost since it was made, by its price then.
 pod_cost() {
   os_now
-  budget_cost "$POD_RATE" $((OS_NOW - POD_SINCE))
+  budget_cost "$POD_RATE" $((OS_NOW - POD_SINCE + 1)) # both ends were cut to the second
 }
 
 # pod_price - sets POD_PRICE to the loaded pod's price in words.
