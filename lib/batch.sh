@@ -158,6 +158,7 @@ batch_run() {
 # batch_end - on every way out: a job that runs is cancelled, the target closed. A pod that may be
 # left raises the exit code.
 batch_end() {
+  umask 077 # the signal may have come while outputs were written
   if [ -n "$_BATCH_CURRENT" ]; then
     _BATCH_CURRENT=''
     ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}

@@ -14,137 +14,128 @@ _AUTOPOD_COLLECT_SH=1                         # @guard
 
 COLLECT_OVERWRITE='' # --overwrite
 
-# collect_outputs PLAN JOURNAL - fetches each `file` and `text` line of PLAN (see
-# helpers/history.py). JOURNAL takes a line for each that is home (WHICH NODE KIND SERVER_NAME BYTES
-# SHA256 PATH): what stands there is not fetched again. When one fails, the others are still
-# fetched; EX_DOWNLOAD then.
+# The output at hand: what the plan says of it, and WHICH one it is (its address on the server, or the name of
+# a text); PART is where it grows, named after the run so that a resumed one finds it.
+_COLLECT_WHICH='' _COLLECT_KIND='' _COLLECT_NODE='' _COLLECT_CACHED='' _COLLECT_NAME='' _COLLECT_TARGET='' _COLLECT_PART=''
+_COLLECT_JOURNAL='' # takes a line for each output that is home
+
+# collect_outputs PLAN JOURNAL - fetches each `file` and `text` line of PLAN (see helpers/history.py). JOURNAL
+# takes a line for each that is home (WHICH NODE KIND SERVER_NAME BYTES SHA256 PATH): what stands there is not
+# fetched again. When one fails, the others are still fetched; EX_DOWNLOAD then.
 collect_outputs() {
-  local tag a b c d e f count=0 total status=0
+  local tag a b c d e f count=0 total status=0 mark=${2%/*}
+  mark=${mark##*.}
   total=$(LC_ALL=C grep -cE $'^(file|text)\t' "$1") || :
+  _COLLECT_JOURNAL=$2
   : >>"$2"
-  umask "$CONFIG_UMASK"                                    # these files are the user's
-  _COLLECT_MARK=${2%/*} _COLLECT_MARK=${_COLLECT_MARK##*.} # the run's own: a resumed run finds its parts
+  umask "$CONFIG_UMASK" # these files are the user's
   while IFS=$'\t' read -r tag a b c d e f; do
     case $tag in
-      file) # KIND NODE CACHED QUERY NAME TARGET
-        count=$((count + 1))
-        ui_progress "$count of $total: $e"
-        _collect_known "$2" "$d" || _collect_file "$a" "$b" "$c" "$d" "$e" "$f" "$2" || status=$?
-        ;;
-      text) # NODE TARGET CONTENT
-        count=$((count + 1))
-        _collect_known "$2" "text-$a-${b##*/}" || _collect_text "$a" "$b" "$c" "$2" || status=$?
-        ;;
+      file) _COLLECT_KIND=$a _COLLECT_NODE=$b _COLLECT_CACHED=$c _COLLECT_WHICH=$d _COLLECT_NAME=$e _COLLECT_TARGET=$f ;;
+      text) _COLLECT_KIND=text _COLLECT_NODE=$a _COLLECT_WHICH=text-$a-${b##*/} _COLLECT_NAME=${b##*/} _COLLECT_TARGET=$b ;;
+      *) continue ;;
     esac
+    _COLLECT_PART=$_COLLECT_TARGET.$mark.part
+    count=$((count + 1))
+    ui_progress "$count of $total: $_COLLECT_NAME"
+    _collect_known || "_collect_$tag" "$c" || status=$?
   done <"$1"
   umask 077
   return "$status"
 }
 
-# _collect_known JOURNAL WHICH - 0 when that output is home already and still there.
+# _collect_known - 0 when the output is home already and still there.
 _collect_known() {
   local which _node _kind _name _bytes _sum path
   while IFS=$'\t' read -r which _node _kind _name _bytes _sum path; do
-    [ "$which" != "$2" ] || [ ! -f "$path" ] || return 0
-  done <"$1"
+    [ "$which" != "$_COLLECT_WHICH" ] || [ ! -f "$path" ] || return 0
+  done <"$_COLLECT_JOURNAL"
   return 1
 }
 
-# _collect_file KIND NODE CACHED QUERY NAME TARGET JOURNAL - one file: download, verify, name;
-# EX_DOWNLOAD.
+# _collect_file - a file: download, verify, name; EX_DOWNLOAD.
 _collect_file() {
-  local part=$6.$_COLLECT_MARK.part bytes
-  _collect_room "$6" || return
-  _collect_download "$part" "$4" || _collect_broke_off "$part" "$5" || return
-  [ "$HTTP_STATUS" != 404 ] || {
-    _collect_gone "$part" "$3" "$5"
-    return
-  }
-  case $HTTP_STATUS in 200 | 206) ;; *)
-    _collect_failed "$part" "the server does not give out $5 (HTTP $HTTP_STATUS)" "its log says why"
-    return
-    ;;
-  esac
-  bytes=$(os_size "$part")
+  local bytes
+  _collect_room && _collect_download && _collect_answer || return
+  bytes=$(os_size "$_COLLECT_PART")
   [ "$bytes" = "${HTTP_LENGTH:-$bytes}" ] ||
-    _collect_failed "$part" "$5 arrived with $bytes of $HTTP_LENGTH bytes" \
-      "comfy-run --resume tries again" || return
-  collect_readable "$part" "${5##*.}" ||
-    _collect_failed "$part" "$5 is damaged: $COLLECT_WHY" \
+    _collect_failed "$_COLLECT_NAME arrived with $bytes of $HTTP_LENGTH bytes" "comfy-run --resume tries again" ||
+    return
+  collect_readable "$_COLLECT_PART" "${_COLLECT_NAME##*.}" ||
+    _collect_failed "$_COLLECT_NAME is damaged: $COLLECT_WHY" \
       "look at the server's log; a new seed makes it run again" || return
-  _collect_name "$part" "$6" "$4"$'\t'"$2"$'\t'"$1"$'\t'"$5" "$bytes" "$7"
+  _collect_keep "$bytes"
 }
 
-# _collect_text NODE TARGET CONTENT JOURNAL - a text output; CONTENT is as `printf %b` wants it.
+# _collect_text CONTENT - a text, its CONTENT as `printf %b` wants it; EX_DOWNLOAD.
 _collect_text() {
-  local part=$2.$_COLLECT_MARK.part
-  _collect_room "$2" || return
-  printf '%b' "$3" 2>/dev/null >"$part" ||
-    _collect_failed "$part" "can't write $2" "is the disk full?" || return
-  _collect_name "$part" "$2" "text-$1-${2##*/}"$'\t'"$1"$'\t'text$'\t'"${2##*/}" "$(os_size "$part")" "$4"
+  _collect_room || return
+  printf '%b' "$1" 2>/dev/null >"$_COLLECT_PART" ||
+    _collect_failed "can't write $_COLLECT_TARGET" "is the disk full?" || return
+  _collect_keep "$(os_size "$_COLLECT_PART")"
 }
 
-# _collect_room TARGET - makes the directory that TARGET goes into; EX_DOWNLOAD.
+# _collect_room - makes the directory that the output goes into; EX_DOWNLOAD.
 _collect_room() {
-  mkdir -p -- "${1%/*}" 2>/dev/null || core_fail "$EX_DOWNLOAD" "can't make the directory ${1%/*}" \
-    "choose another output path"
+  mkdir -p -- "${_COLLECT_TARGET%/*}" 2>/dev/null ||
+    core_fail "$EX_DOWNLOAD" "can't make the directory ${_COLLECT_TARGET%/*}" "choose another output path"
+}
+
+# _collect_download - downloads, over a lost link too once it is back; EX_DOWNLOAD when it broke off.
+_collect_download() {
+  local try
+  for try in 1 2; do
+    HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$_COLLECT_WHICH" "$_COLLECT_PART" && return
+    [ "$HTTP_CURL" != 23 ] ||
+      _collect_failed "can't write $_COLLECT_PART" \
+        "is the disk full? comfy-run --resume goes on when there is room" || return
+    [ "$try" = 2 ] || target_recover || break
+  done
+  _collect_failed "the download of $_COLLECT_NAME broke off: ${HTTP_ERROR:-HTTP $HTTP_STATUS}" \
+    "comfy-run --resume tries again"
 }
 
 # _collect_progress PERCENT - how far the file at hand is.
 _collect_progress() { ui_progress "downloading, $1 %" "$1" 100; }
 
-# _collect_failed PART WHAT TODO - removes the part and tells; EX_DOWNLOAD.
+# _collect_answer - 0 when the server gave the file out; else EX_DOWNLOAD, and why.
+_collect_answer() {
+  case $HTTP_STATUS:$_COLLECT_CACHED in
+    200:* | 206:*) ;;
+    404:cached)
+      _collect_failed \
+        "the server has deleted $_COLLECT_NAME: ComfyUI took this result from its cache and wrote no new file" \
+        "change an input (the seed, or filename_prefix) so that it runs again"
+      ;;
+    404:*) _collect_failed "the server no longer has $_COLLECT_NAME" "run the job again" ;;
+    *) _collect_failed "the server does not give out $_COLLECT_NAME (HTTP $HTTP_STATUS)" "its log says why" ;;
+  esac
+}
+
+# _collect_failed WHAT TODO - removes the part and tells; EX_DOWNLOAD.
 _collect_failed() {
-  rm -f -- "$1"
-  core_fail "$EX_DOWNLOAD" "$2" "$3"
+  rm -f -- "$_COLLECT_PART"
+  core_fail "$EX_DOWNLOAD" "$1" "$2"
 }
 
-# _collect_download PART QUERY - downloads; over a lost link too, once it is back; 1 when it broke off.
-_collect_download() {
-  HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$2" "$1" && return
-  [ "$HTTP_CURL" != 23 ] && [ "$HTTP_CURL" != 0 ] && target_recover || return 1
-  HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$2" "$1"
-}
-
-# _collect_broke_off PART NAME - a download that did not come to its end; EX_DOWNLOAD.
-_collect_broke_off() {
-  if [ "$HTTP_CURL" = 23 ]; then # curl: could not write
-    _collect_failed "$1" "can't write $1" "is the disk full? comfy-run --resume goes on when there is room"
-  else
-    _collect_failed "$1" "the download of $2 broke off: ${HTTP_ERROR:-HTTP $HTTP_STATUS}" \
-      "comfy-run --resume tries again"
-  fi
-}
-
-# _collect_gone PART CACHED NAME - a file that the history names, but the server no longer has;
-# EX_DOWNLOAD.
-_collect_gone() {
-  if [ "$2" = cached ]; then
-    _collect_failed "$1" "the server has deleted $3: ComfyUI took this result from its cache and wrote no new file" \
-      "change an input (the seed, or filename_prefix) so that it runs again"
-  else
-    _collect_failed "$1" "the server no longer has $3" "run the job again"
-  fi
-}
-
-# _collect_name PART TARGET WHAT BYTES JOURNAL - gives a verified file its name, and writes it down;
-# EX_DOWNLOAD.
-_collect_name() {
-  local sum target=$2
-  sum=$(os_sha256 "$1") || return "$EX_DOWNLOAD"
+# _collect_keep BYTES - gives the verified output its name, and writes it down; EX_DOWNLOAD.
+_collect_keep() {
+  local sum target=$_COLLECT_TARGET
+  sum=$(os_sha256 "$_COLLECT_PART") || _collect_failed "can't read $_COLLECT_PART" "is the disk at fault?" || return
   if [ -n "$COLLECT_OVERWRITE" ] && [ ! -d "$target" ]; then
-    mv -f -- "$1" "$target"
+    mv -f -- "$_COLLECT_PART" "$target"
   else
-    while ! os_move_new "$1" "$target"; do
+    while ! os_move_new "$_COLLECT_PART" "$target"; do
       [ -e "$target" ] || [ -L "$target" ] || break # not because it exists
-      collect_other_name "$2"
+      collect_other_name "$_COLLECT_TARGET"
       target=$COLLECT_NAME
     done
   fi
-  [ ! -e "$1" ] || _collect_failed "$1" "can't write $target" \
-    "is the disk full, or the directory read-only?" || return
-  [ "$target" = "$2" ] || ui_warn "$2 exists: kept, the new one is $target"
-  printf '%s\t%s\t%s\t%s\n' "$3" "$4" "$sum" "$target" >>"$5"
+  [ ! -e "$_COLLECT_PART" ] ||
+    _collect_failed "can't write $target" "is the disk full, or the directory read-only?" || return
+  [ "$target" = "$_COLLECT_TARGET" ] || ui_warn "$_COLLECT_TARGET exists: kept, the new one is $target"
+  printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$_COLLECT_WHICH" "$_COLLECT_NODE" "$_COLLECT_KIND" "$_COLLECT_NAME" \
+    "$1" "$sum" "$target" >>"$_COLLECT_JOURNAL"
 }
 
 # collect_other_name WANTED - sets COLLECT_NAME to WANTED with a UTC stamp before the extension, and
