@@ -10,6 +10,7 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/target.sh"
+. "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/job.sh"
 
 BATCH_RUNS=()       # the runs' directories, in order
@@ -23,9 +24,9 @@ _BATCH_UNFETCHED='' # a run that has left outputs on the pod
 batch_load() {
   local file status=0
   for file in "$@"; do
-    if job_load "$file" && _batch_new_id "$JOB_ID" "$file"; then
-      BATCH_RUNS[${#BATCH_RUNS[@]}]=$JOB_RUN
-      BATCH_IDS[${#BATCH_IDS[@]}]=$JOB_ID
+    if load_run "$file" && _batch_new_id "$LOAD_ID" "$file"; then
+      BATCH_RUNS[${#BATCH_RUNS[@]}]=$LOAD_RUN
+      BATCH_IDS[${#BATCH_IDS[@]}]=$LOAD_ID
     else
       status=$?
     fi
@@ -42,7 +43,7 @@ _batch_new_id() {
   local id
   for id in ${BATCH_IDS[@]+"${BATCH_IDS[@]}"}; do
     [ "$id" != "$1" ] || {
-      rm -rf -- "$JOB_RUN"
+      [ -z "$LOAD_RUN" ] || rm -rf -- "$LOAD_RUN"
       core_fail "$EX_USAGE" "$2: job_id \"$1\" stands in another job of this call too" \
         "give each job an id of its own"
       return
@@ -50,18 +51,20 @@ _batch_new_id() {
   done
 }
 
-# batch_plan FILE... - prints what would be done (--dry-run); nothing is made, contacted or
-# uploaded; EX_USAGE.
+# batch_plan JSON FILE... - prints what would be done (--dry-run), as JSON when JSON is set; nothing is made,
+# contacted or uploaded; EX_USAGE.
 batch_plan() {
-  local file status=0
+  local json=$1 file status=0 plans=''
+  shift
   for file in "$@"; do
-    if job_plan "$file" && _batch_new_id "$JOB_ID" "$file"; then
-      BATCH_IDS[${#BATCH_IDS[@]}]=$JOB_ID
-      _batch_show_plan "$file"
+    if load_plan "$file" && _batch_new_id "$LOAD_ID" "$file"; then
+      BATCH_IDS[${#BATCH_IDS[@]}]=$LOAD_ID
+      if [ -n "$json" ]; then plans=$plans${plans:+,}$(load_plan_json); else _batch_show_plan "$file"; fi
     else
       status=$?
     fi
   done
+  [ -z "$json" ] || [ "$status" != 0 ] || printf '{"exit_code":0,"dry_run":true,"jobs":[%s]}\n' "$plans"
   return "$status"
 }
 
@@ -69,7 +72,7 @@ batch_plan() {
 # too.
 _batch_show_plan() {
   local tag a b c d
-  printf 'Job        %s (%s)\n' "$JOB_ID" "$1"
+  printf 'Job        %s (%s)\n' "$LOAD_ID" "$1"
   while IFS=$'\t' read -r tag a b c d; do
     case $tag in
       template) printf 'Template   %s\n' "$a" ;;
@@ -85,7 +88,7 @@ _batch_show_plan() {
       job) printf 'Runs on    %s\n' "$(_batch_plan_pod "$a")" ;;
       workflow) [ -z "${AUTOPOD_VERBOSE:-}" ] || printf 'Workflow   %s\n' "$a" ;;
     esac
-  done <"$JOB_PLAN"
+  done <"$LOAD_PLAN"
 }
 
 # _batch_plan_pod JOB - prints which pod the job would run on, by what is known without asking
@@ -103,22 +106,28 @@ _batch_plan_pod() {
   fi
 }
 
-# batch_resume REF - takes up a run again: its directory, or the beginning of its name. EX_USAGE.
+# batch_resume REF - takes up a run again: its directory, or the beginning of its name (the one of several
+# that is not done). EX_USAGE.
 batch_resume() {
-  local found run
+  local found run open
   found=("$AUTOPOD_HOME/runs/$1"*)
   [ ! -f "$1/plan" ] || found=("$1")
+  if [ "${#found[@]}" -gt 1 ]; then
+    open=()
+    for run in "${found[@]}"; do [ -f "$run/outputs.json" ] || open[${#open[@]}]=$run; done
+    [ "${#open[@]}" = 0 ] || found=("${open[@]}")
+  fi
   run=${found[0]%/}
   [ "${#found[@]}" = 1 ] ||
-    core_fail "$EX_USAGE" "${#found[@]} runs could be meant: ${found[*]##*/}" \
-      "name one of them" || return
-  [ -f "$run/plan" ] || core_fail "$EX_USAGE" "there is no run \"$1\"" \
-    "they are in $AUTOPOD_HOME/runs" || return
+    core_fail "$EX_USAGE" "${#found[@]} runs could be meant: ${found[*]##*/}" "name one of them" || return
+  [ -f "$run/plan" ] ||
+    core_fail "$EX_USAGE" "there is no run \"$1\"" "they are in $AUTOPOD_HOME/runs" || return
   _batch_reopen "$run" || return
   BATCH_RUNS=("$run")
   BATCH_IDS=("${run##*/}")
   target_take_wishes "$run/plan"
-  [ ! -f "$run/pod.json" ] || [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ] || target_adopt "$run/pod.json" || :
+  [ ! -f "$run/pod.json" ] || [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ] ||
+    target_adopt "$run/pod.json" || :
 }
 
 # _batch_reopen RUN - undoes what stands in the way of running it again, by how it ended; EX_USAGE
@@ -165,9 +174,25 @@ batch_end() {
     ui_failed "interrupted"
     job_cancel || :
     core_fail "$EX_FAIL" "interrupted" "comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
-    job_finish "$((128 + $(kill -l "${CORE_SIGNAL:-TERM}")))" || :
+    job_finish "$CORE_EXIT" || :
   fi
+  [ -n "$_BATCH_UNFETCHED" ] || _BATCH_UNFETCHED=$(_batch_unfetched_here)
   target_close "$_BATCH_UNFETCHED" || CORE_STATUS=$?
+}
+
+# _batch_unfetched_here - prints the name of an earlier run that left outputs on our pod, if there is one:
+# it was killed, lost its link, or could not download.
+_batch_unfetched_here() {
+  local run shape='"exit_code":(5|9),'
+  [ -n "$TARGET_MADE" ] || return 0
+  for run in "$AUTOPOD_HOME"/runs/*/; do
+    run=${run%/}
+    [ -f "$run/pod.json" ] && [ -f "$run/prompt.json" ] && [ ! -f "$run/outputs.json" ] || continue
+    [[ $(<"$run/pod.json") == "{\"id\":\"$POD_ID\","* ]] || continue
+    [ -f "$run/result.json" ] && ! [[ $(<"$run/result.json") =~ $shape ]] && continue
+    printf '%s\n' "${run##*/}"
+    return
+  done
 }
 
 # batch_report - says what came of it: the files, or with several jobs a table.
@@ -195,9 +220,34 @@ _batch_files() {
   [ "${BATCH_CODES[0]}" != 0 ] || ui_note "Done in $UI_TIME${BUDGET_TEXT:+, $BUDGET_TEXT}."
 }
 
-# batch_json CODE - prints everything as one JSON object.
+# batch_json - prints everything as one JSON object; as the last step of the cleanup, when the exit code is
+# known, however the program ends.
 batch_json() {
-  local run
-  for run in "${BATCH_RUNS[@]}"; do cat -- "$run/result.json"; done |
-    jq -s -c --argjson code "$1" '{exit_code: $code, cost_usd: (map(.cost_usd) | add), jobs: .}'
+  _batch_print_json 2>/dev/null || {
+    ui_warn "the result could not be written to standard output"
+    [ "$CORE_EXIT" != 0 ] || CORE_STATUS=${CORE_STATUS:-$EX_FAIL}
+  }
+}
+
+# _batch_print_json - the same; 1 when it can't be written.
+_batch_print_json() {
+  local code=${CORE_STATUS:-$CORE_EXIT} run results
+  results=()
+  for run in ${BATCH_RUNS[@]+"${BATCH_RUNS[@]}"}; do
+    [ ! -f "$run/result.json" ] || results[${#results[@]}]=$run/result.json
+  done
+  if [ "${#results[@]}" -gt 0 ]; then
+    jq -s -c --argjson code "$code" '{exit_code: $code, error: map(.error) | map(strings) | first,
+      hint: map(.hint) | map(strings) | first, cost_usd: map(.cost_usd) | add, jobs: .}' "${results[@]}"
+  else # perhaps it is jq that is missing
+    printf '{"exit_code":%s,"error":%s,"hint":%s,"cost_usd":0,"jobs":[]}\n' "$code" \
+      "$(_batch_quote "$CORE_ERROR")" "$(_batch_quote "$CORE_HINT")"
+  fi
+}
+
+# _batch_quote TEXT - prints TEXT as a JSON string, or null when it is empty.
+_batch_quote() {
+  local text=${1//[[:cntrl:]]/ }
+  text=${text//\\/\\\\}
+  if [ -n "$1" ]; then printf '"%s"' "${text//\"/\\\"}"; else printf null; fi
 }

@@ -16,6 +16,7 @@ _CLI_DIRECTORY=''
 # one and returns 1 for an unknown one; it takes the option's value with cli_value. ON_ARGUMENT gets
 # each plain argument.
 cli_start() {
+  core_start
   ui_init
   _cli_parse "$@"
   [ -z "$_CLI_DIRECTORY" ] || cd -- "$_CLI_DIRECTORY" 2>/dev/null ||
@@ -54,7 +55,7 @@ _cli_parse() {
 # cli_value - in ON_OPTION: takes the option's value, CLI_VALUE; ends the program with EX_USAGE when
 # there is none.
 cli_value() {
-  [ -n "$_CLI_HAS_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" \
+  [ -n "$_CLI_HAS_VALUE" ] && [ -n "$CLI_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" \
     "$AUTOPOD_PROG --help shows which"
   _CLI_TOOK=1
 }
@@ -66,8 +67,14 @@ _cli_common() {
     -q | --quiet) AUTOPOD_QUIET=1 ;;
     -v | --verbose) AUTOPOD_VERBOSE=1 ;;
     --debug) AUTOPOD_DEBUG=1 ;;
-    --version) printf '%s %s\n' "$AUTOPOD_PROG" "$AUTOPOD_VERSION" && exit ;;
-    -h | --help) cli_help && exit ;;
+    --version)
+      printf '%s %s\n' "$AUTOPOD_PROG" "$AUTOPOD_VERSION"
+      exit
+      ;;
+    -h | --help)
+      cli_help
+      exit
+      ;;
     *) return 1 ;;
   esac
 }

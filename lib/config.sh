@@ -22,7 +22,8 @@ AUTOPOD_LOCAL_COMFYUI=
 AUTOPOD_LOCAL_COMFYUI_ARGS=
 AUTOPOD_LOCAL_PYTHON=
 AUTOPOD_LOCAL_RATE=0'
-CONFIG_UMASK=077                 # the user's own, for what is his
+CONFIG_UMASK=077 # the user's own, for what is his
+_CONFIG_PATHS='AUTOPOD_OUTPUT_DIR AUTOPOD_SSH_KEY AUTOPOD_PYTHON AUTOPOD_LOCAL_COMFYUI AUTOPOD_LOCAL_PYTHON'
 _CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
 
 # config_load - makes every setting a variable, by precedence; call it once, then let flags
@@ -34,12 +35,14 @@ config_load() {
   : "${HOME:=/}" # cron and containers may leave it out
   [ ! -f .env ] || _config_dotenv || return
   AUTOPOD_HOME=${AUTOPOD_HOME:-$HOME/.autopod}
+  _config_tilde AUTOPOD_HOME
   case $AUTOPOD_HOME in /*) ;; *) AUTOPOD_HOME=$PWD/$AUTOPOD_HOME ;; esac
   [ -d "$AUTOPOD_HOME/known_hosts.d" ] || _config_home || return
   [ ! -f "$AUTOPOD_HOME/config.json" ] || _config_json "$AUTOPOD_HOME/config.json" || return
   while IFS='=' read -r name value; do
     _config_default "$name" "$value"
   done <<<"$_CONFIG_SETTINGS"
+  for name in $_CONFIG_PATHS; do _config_tilde "$name"; done
   for name in $_CONFIG_SECRETS; do
     [ -z "${!name:-}" ] || UI_SECRETS[${#UI_SECRETS[@]}]=${!name}
   done
@@ -68,6 +71,12 @@ config_price() {
   local shape='^[0-9]{1,6}(\.[0-9]{1,6})?$'
   [[ ${!1} =~ $shape ]] ||
     core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be dollars per hour, like 0.44"
+}
+
+# _config_tilde NAME - in a file nobody has expanded ~/ yet.
+_config_tilde() {
+  # shellcheck disable=SC2088 # the letter itself is meant
+  case ${!1} in '~/'*) printf -v "$1" '%s' "$HOME/${!1#??}" ;; esac
 }
 
 # _config_default NAME VALUE - sets what nobody has set yet; an empty value in the environment
@@ -100,7 +109,12 @@ _config_dotenv() {
     esac
     case $name in
       AUTOPOD_HOME | RUNPOD_*) ;;
-      *) _config_known "$name" || ui_warn ".env: unknown setting $name; .env.example lists those there are" ;;
+      *)
+        _config_known "$name" || {
+          ui_warn ".env: unknown setting $name is ignored; .env.example lists those there are"
+          continue
+        }
+        ;;
     esac
     _config_default "$name" "${pair#*=}"
   done <"$CORE_TMP/dotenv"

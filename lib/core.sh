@@ -25,6 +25,7 @@ CORE_TELL=_core_tell
 
 CORE_ERROR='' CORE_HINT='' CORE_ERROR_CODE=0 # the last error, for the record of a run
 CORE_SIGNAL=''                               # the signal that ends the program, if one does
+CORE_EXIT=0                                  # during the cleanup: the exit code that the program is about to end with
 CORE_STATUS=''                               # set by a cleanup step that knows a graver exit code
 CORE_LEFT=''                                 # what still runs and costs, for those who won't wait
 CORE_TMP=''
@@ -32,7 +33,7 @@ _CORE_CHILD='' _CORE_BACK='' _CORE_SIGNAL_AT=0 _CORE_QUIET=''
 _CORE_CLEANUP=()
 
 # _core_tell LEVEL TEXT - plain line on stderr.
-_core_tell() { printf '%s: %s: %s\n' "$AUTOPOD_PROG" "$1" "$2" >&2; }
+_core_tell() { printf '%s: %s: %s\n' "$AUTOPOD_PROG" "$1" "$2" >&2 2>/dev/null || :; }
 
 # core_fail CODE WHAT [WHAT_TO_DO] - tells an error and remembers it; returns CODE.
 core_fail() {
@@ -106,6 +107,21 @@ core_wait() {
 # core_sleep SECONDS - sleeps (fractions are fine), but not through a signal.
 core_sleep() { core_wait sleep "$1"; }
 
+# core_start - a known ground, whatever the caller's environment says: shell options that change what patterns
+# and redirections mean, CDPATH, and closed standard files (a file of ours would take their place).
+core_start() {
+  set +fC
+  shopt -u failglob nullglob dotglob nocasematch nocaseglob
+  unset CDPATH
+  { : <&0; } 2>/dev/null || exec </dev/null
+  { : >&1; } 2>/dev/null || exec >/dev/null
+  { : >&2; } 2>/dev/null || exec 2>/dev/null
+}
+
+# core_outlive_readers - from here on nobody who stops reading us (a pipe into tee that Ctrl+C has ended, a
+# closed pager) can end us before a pod of ours is: writing fails, and goes on.
+core_outlive_readers() { trap '' PIPE; }
+
 # core_trap - from here on the cleanup stack runs on every way out.
 core_trap() {
   exec 9>&2 # the cleanup speaks there: a signal may come while a function's stderr goes to a file
@@ -117,16 +133,16 @@ core_trap() {
 
 # _core_exit - EXIT trap: cleans up; the status stays unless a cleanup step raised it.
 _core_exit() {
-  local status=$?
+  CORE_EXIT=$?
   trap - EXIT
   _core_clean
-  exit "${CORE_STATUS:-$status}"
+  exit "${CORE_STATUS:-$CORE_EXIT}"
 }
 
 # _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the
 # caller (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
 _core_signal() {
-  CORE_SIGNAL=$1 _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
+  CORE_SIGNAL=$1 CORE_EXIT=$((128 + $(kill -l "$1"))) _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
   trap - EXIT
   _core_end_child
   _core_clean

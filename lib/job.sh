@@ -10,6 +10,7 @@ _AUTOPOD_JOB_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/helper.sh"
+. "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/comfy.sh"
@@ -18,7 +19,6 @@ _AUTOPOD_JOB_SH=1                         # @guard
 . "$AUTOPOD_LIB/collect.sh"
 
 # What the user asked for.
-JOB_RENDER_ARGS=()   # --set, --output-dir, --timeout, as helpers/render_template.py takes them
 JOB_ALLOW_PARTIAL='' # --allow-partial
 
 JOB_SUBMIT_TRIES=3 # how often a prompt is posted that the server certainly does not know
@@ -26,46 +26,12 @@ JOB_RUN=''         # the directory of the run at hand
 JOB_SECONDS=0 JOB_COST=0
 JOB_OPEN='' # set while the server may be working on its prompt
 
-# job_load FILE - checks and renders a job and lays it down as a new run; sets JOB_ID and JOB_RUN.
-# Nothing is contacted. EX_USAGE with every problem told.
-job_load() {
-  local lines=$CORE_TMP/rendered new=$AUTOPOD_HOME/runs/.new.$$
-  _job_render "$1" "$lines" || return
-  JOB_ID=$(_job_line "$lines" job_id)
-  os_utc_compact
-  printf -v JOB_RUN '%s/runs/%s.%s.%04x' "$AUTOPOD_HOME" "$JOB_ID" "$OS_UTC" "$RANDOM"
-  { mkdir -- "$new" && _job_lay_down "$lines" "$new" && mv -- "$new" "$JOB_RUN"; } 2>/dev/null && return
-  rm -rf -- "$new"
-  core_fail "$EX_FAIL" "can't make $JOB_RUN" "is the disk full?"
-}
-
-# _job_lay_down LINES DIR - writes job.json, workflow.json and plan (what the later steps need) from the
-# helper's lines into the run's directory; 1 when the disk is full.
-_job_lay_down() {
-  local tag text
-  while IFS=$'\t' read -r tag text; do
-    case $tag in
-      job) printf '%s\n' "$text" >"$2/job.json" ;;
-      workflow) printf '%s\n' "$text" >"$2/workflow.json" ;;
-      job_id | timeout_seconds | max_cost_usd | upload | uploads) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
-    esac || return
-  done <"$1"
-  target_wishes >>"$2/plan"
-}
-
-# job_plan FILE - the same check for --dry-run: leaves the helper's lines in JOB_PLAN, and nothing
-# anywhere else.
-job_plan() {
-  JOB_PLAN=$CORE_TMP/rendered
-  _job_render "$1" "$JOB_PLAN" && JOB_ID=$(_job_line "$JOB_PLAN" job_id)
-}
-
 # job_run RUN - carries the run through, from the first step that is not done; the job's exit code.
 # Its result is in RUN/result.json either way.
 job_run() {
   local status=0
   JOB_RUN=$1 JOB_OPEN='' JOB_PROMPT_ID='' JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0 JOB_ALL_HERE=''
-  JOB_ID=$(_job_line "$1/plan" job_id)
+  JOB_ID=$(load_line "$1/plan" job_id)
   os_now
   JOB_BEGAN=$OS_NOW
   core_forget_error
@@ -124,7 +90,7 @@ _job_start_over() {
 
 # job_upload - brings the file inputs to the server; uploads.json. EX_UPLOAD.
 job_upload() {
-  [ ! -f "$JOB_RUN/uploads.json" ] && [ -n "$(_job_line "$JOB_RUN/plan" upload)" ] || return 0
+  [ ! -f "$JOB_RUN/uploads.json" ] && [ -n "$(load_line "$JOB_RUN/plan" upload)" ] || return 0
   ui_step Upload
   upload_files "$JOB_RUN/plan" "$CORE_TMP/uploads.json" || return
   [ -z "$UPLOAD_RENAMED" ] || _job_rename "$CORE_TMP/uploads.json" || return
@@ -147,7 +113,10 @@ job_submit() {
   if [ -f "$JOB_RUN/prompt.json" ]; then
     IFS=' ' read -r JOB_PROMPT_ID JOB_CLIENT JOB_SUBMITTED \
       < <(jq -r '"\(.prompt_id) \(.client_id) \(.at)"' "$JOB_RUN/prompt.json")
-    [ -f "$JOB_RUN/history.json" ] || _job_known || _job_post || return
+    if [ ! -f "$JOB_RUN/history.json" ]; then
+      _job_ask || return
+      [ "$COMFY_STATE" != unknown ] || _job_post || return
+    fi
   else
     os_uuid && JOB_PROMPT_ID=$OS_UUID && os_uuid && JOB_CLIENT=$OS_UUID && _job_post || return
   fi
@@ -184,16 +153,23 @@ _job_post() {
     esac
     ui_warn "the server did not say that it took the job ($COMFY_SAID): looking"
     core_sleep 1
-    target_reconnect "$AUTOPOD_RECONNECT_TIMEOUT" || return
-    ! _job_known || return 0
+    _job_ask || return
+    [ "$COMFY_STATE" = unknown ] || return 0
   done
   core_fail "$EX_REFUSED" "the server did not take the job in $JOB_SUBMIT_TRIES tries ($COMFY_SAID)" \
     "its log says why"
 }
 
-# _job_known - 0 when the server has the prompt in its queue or history.
-_job_known() {
-  comfy_where "$TARGET_URL" "$JOB_PROMPT_ID" "$CORE_TMP/history" && [ "$COMFY_STATE" != unknown ]
+# _job_ask - sets COMFY_STATE to where the server has the prompt. No answer is not an answer: a lost link
+# is waited for. EX_TUNNEL, EX_POD when nobody can be asked.
+_job_ask() {
+  local try
+  for ((try = 0; try < JOB_SUBMIT_TRIES; try++)); do
+    ! comfy_where "$TARGET_URL" "$JOB_PROMPT_ID" "$CORE_TMP/history" || return 0
+    target_recover || return
+  done
+  core_fail "$EX_TUNNEL" "the server does not say whether it has the job (HTTP $HTTP_STATUS)" \
+    "comfy-run --resume ${JOB_RUN##*/} asks again"
 }
 
 # _job_partial ANSWER - a prompt that was taken without some of its outputs counts as refused,
@@ -224,8 +200,8 @@ job_await() {
 # _job_limit - sets JOB_DEADLINE (epoch) and JOB_LIMIT, the code it stands for: the time since the
 # submission, or what the pod may cost since the run began, whichever comes first.
 _job_limit() {
-  JOB_DEADLINE=$((JOB_SUBMITTED + $(_job_line "$JOB_RUN/plan" timeout_seconds))) JOB_LIMIT=$EX_TIME
-  budget_seconds "$(_job_line "$JOB_RUN/plan" max_cost_usd)" "$POD_RATE"
+  JOB_DEADLINE=$((JOB_SUBMITTED + $(load_line "$JOB_RUN/plan" timeout_seconds))) JOB_LIMIT=$EX_TIME
+  budget_seconds "$(load_line "$JOB_RUN/plan" max_cost_usd)" "$POD_RATE"
   if [ -n "$BUDGET_SECONDS" ] && [ $((JOB_BEGAN + BUDGET_SECONDS)) -lt "$JOB_DEADLINE" ]; then
     JOB_DEADLINE=$((JOB_BEGAN + BUDGET_SECONDS)) JOB_LIMIT=$EX_COST
   fi
@@ -240,14 +216,14 @@ job_collect() {
     core_fail "$EX_WORKFLOW" "the server's history entry makes no sense" \
       "it is in $JOB_RUN/history.json" || return
   JOB_OPEN=''
-  JOB_STATE=$(_job_line "$plan" state)
-  JOB_SERVER_SECONDS=$(_job_line "$plan" seconds)
+  JOB_STATE=$(load_line "$plan" state)
+  JOB_SERVER_SECONDS=$(load_line "$plan" seconds)
   if [ "$JOB_STATE" = success ]; then
     ui_done "done${JOB_SERVER_SECONDS:+ in $JOB_SERVER_SECONDS s on the server}"
   else
     ui_failed "$JOB_STATE"
   fi
-  [ -z "$(_job_line "$plan" file)$(_job_line "$plan" text)" ] || {
+  [ -z "$(load_line "$plan" file)$(load_line "$plan" text)" ] || {
     ui_step Download
     collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
     ui_count $(($(wc -l <"$JOB_RUN/collected"))) file
@@ -268,7 +244,7 @@ _job_judge() {
     esac
   done <"$1"
   [ "$JOB_STATE" = success ] ||
-    core_fail "$EX_WORKFLOW" "$(_job_line "$1" error)" "$(_job_line "$1" hint)" || return
+    core_fail "$EX_WORKFLOW" "$(load_line "$1" error)" "$(load_line "$1" hint)" || return
   [ "$2" = 0 ] || return "$2"
   [ -s "$JOB_RUN/collected" ] ||
     core_fail "$EX_DOWNLOAD" "the workflow ran without an error, but made no file" \
@@ -339,26 +315,3 @@ _JOB_RESULT='
    pod: (if $pod == "" then null
      else {id: $pod, provider: $provider, gpu: $gpu, cost_per_hr: ($rate | tonumber? // 0)} end),
    url: ($url | known), comfyui_version: ($comfyui | known), autopod_version: $version, finished_at: $at}'
-
-# _job_render JOB_FILE LINES - starts helpers/render_template.py once; its lines go to LINES, its
-# warnings are told; EX_USAGE.
-_job_render() {
-  local tag text
-  core_tmpdir && helper_asset_dir templates || return
-  helper_run render_template --job="$1" --template-dir="$HELPER_DIR" --output-dir="$AUTOPOD_OUTPUT_DIR" \
-    ${JOB_RENDER_ARGS[@]+"${JOB_RENDER_ARGS[@]}"} >"$2" || return
-  while IFS=$'\t' read -r tag text; do
-    [ "$tag" != warning ] || ui_warn "$text"
-  done <"$2"
-}
-
-# _job_line LINES TAG - prints what stands behind TAG.
-_job_line() {
-  local tag text
-  while IFS=$'\t' read -r tag text; do
-    [ "$tag" != "$2" ] || {
-      printf '%s\n' "$text"
-      return
-    }
-  done <"$1"
-}

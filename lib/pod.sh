@@ -45,20 +45,21 @@ pod_create() {
     _POD_WISH=''
     return "$status"
   }
-  pod_load "$made" || return # from here on a failure leaves the wish, by which pod_settle finds the pod
+  pod_load "$made" && state_lock "pod-$POD_ID" 0 || return # from here on a failure leaves the wish, by which pod_settle finds the pod
   state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$made" \
     'del(.intents[$name]) | .pods[$pod[0].id] = {pod: $pod[0], since: $at}' || return
   _POD_WISH=''
 }
 
-# pod_settle - after a pod_create that did not come to its end: loads the pod that the provider may have made all
-# the same, known by its name.
+# pod_settle - after a pod_create that did not come to its end: loads the pod that the provider may have
+# made all the same, known by its name; 1 when there is none.
 pod_settle() {
-  local wish=$_POD_WISH
-  [ -n "$wish" ] || return 0
+  local wish=$_POD_WISH found=0
+  [ -n "$wish" ] || return 1
   _POD_WISH=''
-  core_quietly pod_find "$wish" "$_POD_WISH_PROVIDER" || :
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$wish" 'del(.intents[$name])'
+  core_quietly pod_find "$wish" "$_POD_WISH_PROVIDER" || found=1
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$wish" 'del(.intents[$name])' || :
+  return "$found"
 }
 
 # pod_load FILE - takes a pod's JSON into the POD_* variables; EX_POD when it isn't a pod.
@@ -86,12 +87,15 @@ _pod_take() {
   }
 }
 
-# pod_list [PROVIDER] - prints every pod as the providers see it now, a line each; EX_MISSING,
-# EX_USAGE.
+# pod_list [PROVIDER] - prints every pod as the providers see it now, a line each; EX_MISSING, EX_USAGE.
 pod_list() {
   local provider
-  for provider in ${1:-$POD_PROVIDERS}; do
-    pod_provider "$provider" && "provider_${provider}_list" || return
+  if [ -n "${1:-}" ]; then
+    pod_provider "$1" && "provider_$1_list"
+    return
+  fi
+  for provider in $POD_PROVIDERS; do
+    "provider_${provider}_list" || return
   done
 }
 
@@ -109,6 +113,8 @@ pod_find() {
   core_tmpdir || return
   pod_list "${2:-}" >"$CORE_TMP/pods" || return
   while IFS= read -r line; do
+    # A pod that another run has made for itself goes away with it.
+    if [ -z "$1" ] && state_lock_is_foreign "pod-${line%%$'\x1f'*}"; then continue; fi
     found=$((found + 1))
     ids="$ids ${line%%$'\x1f'*}"
     [ "$found" -gt 1 ] || _pod_take "$line" || return
@@ -146,6 +152,7 @@ pod_stop() {
 pod_terminate() {
   "provider_${POD_PROVIDER}_terminate" "$POD_ID" || pod_left || return
   ssh_forget "$POD_ID"
+  state_unlock "pod-$POD_ID"
   state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" 'del(.pods[$id])'
 }
 

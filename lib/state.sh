@@ -29,6 +29,14 @@ state_lock() {
   done
 }
 
+# state_lock_is_foreign NAME - 0 when another process, that lives, holds the lock.
+state_lock_is_foreign() {
+  local owner
+  [ -L "$AUTOPOD_HOME/locks/$1" ] || return 1
+  owner=$(readlink "$AUTOPOD_HOME/locks/$1")
+  [ "${owner%%-*}" != "$$" ] && os_same_process "${owner%%-*}" "${owner#*-}"
+}
+
 # state_lock_owner NAME - prints the process id of the lock's owner.
 state_lock_owner() {
   local owner

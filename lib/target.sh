@@ -158,20 +158,25 @@ _target_pod() {
   ui_done "$POD_ID, $POD_GPU, $POD_PRICE${TARGET_MADE:+, made for this run}"
 }
 
-# _target_make JOB - makes a pod, which is ours to end; EX_POD, EX_MISSING.
+# _target_make JOB - makes a pod, which is ours to end, and nobody else's to use; EX_POD, EX_MISSING.
 _target_make() {
+  local status=0
   ui_progress "making one"
   core_on_exit _target_settle
-  pod_create "$AUTOPOD_PROVIDER" "$(jq -c '.pod_config' "$1")" || return
+  pod_create "$AUTOPOD_PROVIDER" "$(jq -c '.pod_config' "$1")" || status=$?
+  [ "$status" = 0 ] || {
+    _target_settle
+    return "$status"
+  }
   TARGET_MADE=1
   CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
 }
 
-# _target_settle - on the way out: a pod whose making was interrupted is ended.
+# _target_settle - a pod whose making did not come to its end is ended.
 _target_settle() {
-  [ -z "$TARGET_MADE" ] || return 0
-  pod_settle
-  [ -z "$POD_ID" ] || pod_terminate || CORE_STATUS=$?
+  pod_settle || return 0
+  pod_terminate || CORE_STATUS=$?
+  POD_ID=''
 }
 
 # target_adopt RECORD - for a run that is resumed: its pod is used again, and ended afterwards if
@@ -185,6 +190,7 @@ target_adopt() {
     return 1
   }
   TARGET_WISH_POD=$id TARGET_MADE=$made
+  [ -z "$made" ] || state_lock "pod-$id" 0 || :
   case $POD_STATUS in
     running | creating) ;;
     *) pod_start ;;
@@ -205,6 +211,7 @@ target_close() {
   if [ -n "$TARGET_MADE$_TARGET_OWN_TUNNEL" ]; then tunnel_close; fi
   TARGET_URL='' _TARGET_OWN_TUNNEL=''
   [ -n "$TARGET_MADE" ] || return 0
+  state_unlock "pod-$POD_ID"
   pod_cost
   if [ -z "$1" ]; then
     pod_terminate || return

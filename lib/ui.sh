@@ -100,14 +100,14 @@ ui_debug() {
 
 # _ui_clear - wipes the live line.
 _ui_clear() {
-  [ -z "$_UI_LIVE" ] || printf '\r\033[K' >&2
+  [ -z "$_UI_LIVE" ] || printf '\r\033[K' >&2 2>/dev/null || :
   _UI_LIVE=''
 }
 
 # _ui_line TEXT - a line of its own, in place of the live one if there is one.
 _ui_line() {
   _ui_clear
-  printf '%s\n' "$1" >&2
+  printf '%s\n' "$1" >&2 2>/dev/null || : # a job must not end because nobody can read what is said
 }
 
 # --- steps ---
@@ -132,7 +132,7 @@ ui_progress() {
     }
     printf -v line '  %-9s %s%s' "$_UI_STEP" "$bar" "$UI_TEXT"
     _UI_LIVE=1
-    printf '\r%s\033[K' "${line:0:$((_UI_COLUMNS - 1))}" >&2
+    printf '\r%s\033[K' "${line:0:$((_UI_COLUMNS - 1))}" >&2 2>/dev/null || :
     return 0
   fi
   os_now
@@ -149,7 +149,7 @@ ui_change() {
 _ui_plain() {
   os_now
   _UI_SAID_AT=$OS_NOW
-  printf '%s: %s\n' "$_UI_STEP" "$UI_TEXT" >&2
+  printf '%s: %s\n' "$_UI_STEP" "$UI_TEXT" >&2 2>/dev/null || :
 }
 
 # ui_done TEXT - the step is done; TEXT says with what.

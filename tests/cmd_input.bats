@@ -211,7 +211,7 @@ template() {
   echo '{"job_id":"a","workflow_template":"picture","pod_config":{"max_cost_usd":1e999}}' >inf.json
   refused 'inf.json: 1e999 is not a number that JSON can hold' -- inf.json
   job one picture
-  for limit in -5 0 abc 1e3 '' ' 5' '$(touch pwned)'; do
+  for limit in -5 0 abc 1e3 ' 5' '$(touch pwned)'; do
     refused --timeout: -- "--timeout=$limit" one.json
   done
   refute_exists pwned
@@ -351,7 +351,8 @@ template() {
 }
 
 @test "an empty or odd name of a job file is shown as it is, and harmless" {
-  refused 'no such file' -- --job ''
+  refused '--job needs a value' -- --job ''
+  refused '"": no such file' -- ''
   refused 'no such file' -- "$(printf 'a\033[31m\nb.json')"
   refute_contains $'\033' "$stderr"
   refused 'no such file' -- '$(touch pwned).json'

@@ -144,7 +144,7 @@ E
   assert_status 0
   assert_equal "$output" "<a 'b' \$(touch pwned) \`touch pwned\`
 second=line>
-<~/k \"x\" \$(touch pwned)>
+<$HOME/k \"x\" \$(touch pwned)>
 <--a;touch pwned>"
   refute_exists pwned
   run lib config <<<'ui_init; core_trap; config_load; echo "${DATABASE_URL-unset}"; ls .env'

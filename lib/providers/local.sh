@@ -42,6 +42,7 @@ provider_local_create() {
   dir=$AUTOPOD_HOME/local/local-$OS_HEX
   mkdir -p -- "$dir/comfyui" ||
     core_fail "$EX_POD" "can't make $dir" "is the disk full?" || return
+  os_process_start "$$" && printf '%s %s\n' "$$" "$OS_START" >"$dir/maker" || return
   _local_describe "${dir##*/}" "$1" | state_save "$dir/pod.json" || return
   ssh_make_key "$dir/host_key" "autopod pod ${dir##*/}" || return
   ssh_make_key "$dir/client_key" "autopod ${dir##*/}" || return
@@ -119,7 +120,10 @@ _local_print() {
     printf -v "${name}_port" '%s' "$port"
   done 2>/dev/null <"$1/processes" || :
   case $alive in
-    0) [ "$all" != 0 ] || status=creating ;;
+    0) # half made: by somebody who is at it, or who died over it
+      { read -r pid start <"$1/maker"; } 2>/dev/null || :
+      [ "$all" != 0 ] || ! os_same_process "${pid:-}" "${start:-}" || status=creating
+      ;;
     "$all") status=running ;;
     *) status=failed ;;
   esac
