@@ -123,6 +123,7 @@ batch_resume() {
   [ -f "$run/plan" ] ||
     core_fail "$EX_USAGE" "there is no run \"$1\"" "they are in $AUTOPOD_HOME/runs" || return
   _batch_reopen "$run" || return
+  JOB_RESUMED=1
   BATCH_RUNS=("$run")
   BATCH_IDS=("${run##*/}")
   target_take_wishes "$run/plan"
@@ -141,9 +142,8 @@ _batch_reopen() {
         "its outputs: $(jq -r '[.outputs[].path] | join(" ")' "$1/result.json")"
       return
       ;;
-    "$EX_TUNNEL" | "$EX_DOWNLOAD") ;;                                       # the server may have what we want
-    129 | 1[3-9]?) [ -f "$1/history.json" ] || rm -f -- "$1/prompt.json" ;; # interrupted, so cancelled
-    *) rm -f -- "$1/prompt.json" "$1/history.json" ;;                       # that prompt has ended: a new one
+    "$EX_REFUSED" | "$EX_WORKFLOW") rm -f -- "$1/prompt.json" "$1/history.json" ;; # that prompt has ended
+    *) ;;                                                                          # the server may have what we want; a prompt that was cancelled for certain has no file any more
   esac
   rm -f -- "$1/result.json"
 }
@@ -151,7 +151,6 @@ _batch_reopen() {
 # batch_run - runs them all; returns the code of the first that failed, after running the others.
 batch_run() {
   local i status first=0
-  core_on_exit batch_end
   for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
     [ "${#BATCH_RUNS[@]}" = 1 ] || ui_note "Job $((i + 1)) of ${#BATCH_RUNS[@]}: ${BATCH_IDS[i]}"
     _BATCH_CURRENT=1 status=0

@@ -61,9 +61,11 @@ _collect_file() {
   [ "$bytes" = "${HTTP_LENGTH:-$bytes}" ] ||
     _collect_failed "$_COLLECT_NAME arrived with $bytes of $HTTP_LENGTH bytes" "comfy-run --resume tries again" ||
     return
-  collect_readable "$_COLLECT_PART" "${_COLLECT_NAME##*.}" ||
-    _collect_failed "$_COLLECT_NAME is damaged: $COLLECT_WHY" \
-      "look at the server's log; a new seed makes it run again" || return
+  collect_readable "$_COLLECT_PART" "${_COLLECT_NAME##*.}" || {
+    mv -f -- "$_COLLECT_PART" "$_COLLECT_TARGET.damaged"
+    core_fail "$EX_DOWNLOAD" "$_COLLECT_NAME is damaged: $COLLECT_WHY" "what came is $_COLLECT_TARGET.damaged"
+    return
+  }
   _collect_keep "$bytes"
 }
 

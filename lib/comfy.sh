@@ -125,7 +125,7 @@ comfy_rejection() {
   # can be named.
   if LC_ALL=C grep -q $'^class\t' "$out"; then
     while IFS=$'\t' read -r tag class; do
-      [ "$tag" != class ] || ! http_get "$1/object_info/$class" "$CORE_TMP/class" || [ "$HTTP_STATUS" != 200 ] ||
+      [ "$tag" != class ] || ! http_get "$1/object_info/$(jq -rn --arg class "$class" '$class | @uri')" "$CORE_TMP/class" || [ "$HTTP_STATUS" != 200 ] ||
         cat "$CORE_TMP/class"
     done <"$out" | jq -s 'add // {}' >"$info" 2>/dev/null || printf '{}' >"$info"
     helper_run rejection --workflow "$2" --object-info "$info" <"$3" >"$out" || return "$EX_REFUSED"

@@ -24,7 +24,8 @@ JOB_ALLOW_PARTIAL='' # --allow-partial
 JOB_SUBMIT_TRIES=3 # how often a prompt is posted that the server certainly does not know
 JOB_RUN=''         # the directory of the run at hand
 JOB_SECONDS=0 JOB_COST=0
-JOB_OPEN='' # set while the server may be working on its prompt
+JOB_RESUMED='' # set when the run was begun by an earlier call
+JOB_OPEN=''    # set while the server may be working on its prompt
 
 # job_run RUN - carries the run through, from the first step that is not done; the job's exit code.
 # Its result is in RUN/result.json either way.
@@ -33,7 +34,7 @@ job_run() {
   JOB_RUN=$1 JOB_OPEN='' JOB_PROMPT_ID='' JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0 JOB_ALL_HERE=''
   JOB_ID=$(load_line "$1/plan" job_id)
   os_now
-  JOB_BEGAN=$OS_NOW
+  JOB_BEGAN=$OS_NOW JOB_PAID_FROM=$OS_NOW
   core_forget_error
   ui_log info "run ${1##*/}"
   job_take "$1" || return
@@ -77,6 +78,8 @@ job_target() {
   local before='' now=''
   [ ! -f "$JOB_RUN/pod.json" ] || before=$(<"$JOB_RUN/pod.json")
   target_open "$JOB_RUN/job.json" "$JOB_RUN/pod.json" || return
+  # A run that is resumed on the pod that it made has been paying for it all the time.
+  if [ -n "$JOB_RESUMED" ] && [ -n "$TARGET_MADE" ]; then JOB_PAID_FROM=$POD_SINCE; fi
   [ ! -f "$JOB_RUN/pod.json" ] || now=$(<"$JOB_RUN/pod.json")
   [ -z "$before" ] || [ "${before%%,*}" = "${now%%,*}" ] || # its first field is the id
     _job_start_over
@@ -110,6 +113,7 @@ _job_rename() {
 # was posted before is only posted again when the server does not know it. EX_REFUSED, EX_TUNNEL.
 job_submit() {
   ui_step Submit
+  _job_can_pay || return
   if [ -f "$JOB_RUN/prompt.json" ]; then
     IFS=' ' read -r JOB_PROMPT_ID JOB_CLIENT JOB_SUBMITTED \
       < <(jq -r '"\(.prompt_id) \(.client_id) \(.at)"' "$JOB_RUN/prompt.json")
@@ -192,9 +196,19 @@ job_await() {
   [ ! -f "$JOB_RUN/history.json" ] || return 0
   _job_limit
   watch_prompt "$JOB_PROMPT_ID" "$JOB_DEADLINE" "$CORE_TMP/history" "$JOB_LIMIT" || status=$?
-  [ "$status" = "$EX_TUNNEL" ] || JOB_OPEN='' # ended, cancelled or lost: nothing is left to cancel
+  [ "$status" = "$EX_TUNNEL" ] || JOB_OPEN=''                  # ended, cancelled or lost: nothing is left to cancel
+  [ -z "$WATCH_CANCELLED" ] || rm -f -- "$JOB_RUN/prompt.json" # a resumed run posts a new one
   [ "$status" = 0 ] || return "$status"
   state_save "$JOB_RUN/history.json" <"$CORE_TMP/history"
+}
+
+# _job_can_pay - EX_COST when boot and uploads have used up what the job may cost.
+_job_can_pay() {
+  budget_seconds "$(load_line "$JOB_RUN/plan" max_cost_usd)" "$POD_RATE"
+  os_now
+  [ -z "$BUDGET_SECONDS" ] || [ -f "$JOB_RUN/history.json" ] || [ $((OS_NOW - JOB_PAID_FROM)) -lt "$BUDGET_SECONDS" ] ||
+    core_fail "$EX_COST" "the cost limit is reached before the job was submitted" \
+      "allow more with pod_config.max_cost_usd"
 }
 
 # _job_limit - sets JOB_DEADLINE (epoch) and JOB_LIMIT, the code it stands for: the time since the
@@ -202,8 +216,8 @@ job_await() {
 _job_limit() {
   JOB_DEADLINE=$((JOB_SUBMITTED + $(load_line "$JOB_RUN/plan" timeout_seconds))) JOB_LIMIT=$EX_TIME
   budget_seconds "$(load_line "$JOB_RUN/plan" max_cost_usd)" "$POD_RATE"
-  if [ -n "$BUDGET_SECONDS" ] && [ $((JOB_BEGAN + BUDGET_SECONDS)) -lt "$JOB_DEADLINE" ]; then
-    JOB_DEADLINE=$((JOB_BEGAN + BUDGET_SECONDS)) JOB_LIMIT=$EX_COST
+  if [ -n "$BUDGET_SECONDS" ] && [ $((JOB_PAID_FROM + BUDGET_SECONDS)) -lt "$JOB_DEADLINE" ]; then
+    JOB_DEADLINE=$((JOB_PAID_FROM + BUDGET_SECONDS)) JOB_LIMIT=$EX_COST
   fi
 }
 
@@ -270,6 +284,7 @@ job_cancel() {
   if comfy_cancel "$TARGET_URL" "$JOB_PROMPT_ID"; then
     ui_note "The job was cancelled on the server."
     JOB_OPEN=''
+    rm -f -- "$JOB_RUN/prompt.json" # a resumed run posts a new one
   else
     ui_warn "the server did not confirm that the job is cancelled: it may still compute"
     return 1
@@ -281,7 +296,7 @@ job_finish() {
   local facts outputs result
   os_now
   JOB_SECONDS=$((OS_NOW - JOB_BEGAN))
-  budget_cost "${POD_RATE:-0}" "$JOB_SECONDS"
+  budget_cost "${POD_RATE:-0}" $((JOB_SECONDS + 1)) # both ends were cut to the second
   JOB_COST=$BUDGET_COST
   os_utc
   facts=(--arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --arg prompt "$JOB_PROMPT_ID"

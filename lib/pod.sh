@@ -104,27 +104,28 @@ pod_refresh() {
   "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
-# pod_find REF [PROVIDER] - loads the pod whose id or name begins with REF; with an empty REF the
-# one that runs. EX_USAGE with the list when several could be meant; EX_POD when there is none; then
-# POD_ID is empty.
+# pod_find REF [PROVIDER [free]] - loads the pod whose id or name begins with REF; with an empty REF the one
+# that runs (`free`: one that another run has made for itself does not count, it goes away with it).
+# EX_USAGE with the list when several could be meant; EX_POD when there is none; then POD_ID is empty.
 pod_find() {
   local line found=0 ids=''
   POD_ID=''
-  core_tmpdir || return
-  pod_list "${2:-}" >"$CORE_TMP/pods" || return
+  core_tmpdir && pod_list "${2:-}" >"$CORE_TMP/pods" || return
+  jq -r --arg ref "$1" "select(if \$ref == \"\" then .status == \"running\" or .status == \"creating\"
+    else (.id | startswith(\$ref)) or (.name | startswith(\$ref)) end) | $_POD_FIELDS" \
+    "$CORE_TMP/pods" >"$CORE_TMP/found" 2>/dev/null ||
+    core_fail "$EX_FAIL" "the list of pods makes no sense" "is the provider's tool damaged?" || return
   while IFS= read -r line; do
-    # A pod that another run has made for itself goes away with it.
-    if [ -z "$1" ] && state_lock_is_foreign "pod-${line%%$'\x1f'*}"; then continue; fi
+    if [ -z "$1" ] && [ -n "${3:-}" ] && state_lock_is_foreign "pod-${line%%$'\x1f'*}"; then continue; fi
     found=$((found + 1))
     ids="$ids ${line%%$'\x1f'*}"
     [ "$found" -gt 1 ] || _pod_take "$line" || return
-  done < <(jq -r --arg ref "$1" "select(if \$ref == \"\" then .status == \"running\" or .status == \"creating\"
-    else (.id | startswith(\$ref)) or (.name | startswith(\$ref)) end) | $_POD_FIELDS" "$CORE_TMP/pods")
+  done <"$CORE_TMP/found"
   case $found in
     1) ;;
     0) # without a REF the caller knows what to do without a pod
-      [ -z "$1" ] || core_fail "$EX_POD" "there is no pod \"$1\"" \
-        "autopod-ls shows those there are" || return
+      [ -z "$1" ] ||
+        core_fail "$EX_POD" "there is no pod \"$1\"" "autopod-ls shows those there are" || return
       return "$EX_POD"
       ;;
     *)

@@ -82,8 +82,9 @@ target_open() {
     ui_step Tunnel
     target_reconnect "$AUTOPOD_BOOT_TIMEOUT" || return
     ui_done "127.0.0.1:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
-  elif [ -n "$POD_ID" ]; then
-    _target_record "$2"
+  else # from the job before: the link may have gone meanwhile
+    comfy_answers "$TARGET_URL" || target_recover || return
+    [ -z "$POD_ID" ] || _target_record "$2"
   fi
 }
 
@@ -139,7 +140,7 @@ _target_server() {
 _target_pod() {
   local status=0
   ui_step Pod
-  pod_find "$TARGET_WISH_POD" "$AUTOPOD_PROVIDER" || status=$?
+  pod_find "$TARGET_WISH_POD" "$AUTOPOD_PROVIDER" free || status=$?
   if [ "$status:$TARGET_WISH_POD" = "$EX_POD:" ]; then
     _target_make "$1" || return
   elif [ "$status" != 0 ]; then
@@ -163,12 +164,13 @@ _target_make() {
   local status=0
   ui_progress "making one"
   core_on_exit _target_settle
+  TARGET_MADE=1
   pod_create "$AUTOPOD_PROVIDER" "$(jq -c '.pod_config' "$1")" || status=$?
   [ "$status" = 0 ] || {
     _target_settle
+    TARGET_MADE=''
     return "$status"
   }
-  TARGET_MADE=1
   CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
 }
 

@@ -18,7 +18,7 @@ UPLOAD_SHOW_FROM=1000000 # bytes; the progress of smaller files isn't worth a li
 # than we wanted; EX_UPLOAD.
 upload_files() {
   local tag bytes sum name path count=0 total=0 list=$CORE_TMP/uploads planned=''
-  UPLOAD_RENAMED='' _UPLOAD_LIMIT_ASKED=''
+  UPLOAD_RENAMED='' _UPLOAD_LIMIT_ASKED='' _UPLOAD_PLAN=$1
   : >"$list"
   while IFS=$'\t' read -r tag bytes sum name path <&4; do
     [ "$tag" != uploads ] || planned=$bytes
@@ -52,6 +52,10 @@ _upload_file() {
   ui_progress "${1##*/}, $UI_SIZE"
   [ "$3" -lt "$UPLOAD_SHOW_FROM" ] || HTTP_PROGRESS=_upload_progress
   comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
+  if [ "$status" != 0 ] && [ "$HTTP_CURL" != 0 ]; then # the link, not the server: once more when it is back
+    status=0
+    target_recover && comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
+  fi
   HTTP_PROGRESS=''
   return "$status"
 }
@@ -60,7 +64,7 @@ _upload_file() {
 # server's limit.
 _upload_check() {
   local size
-  [ "$(os_size "$1" 2>/dev/null)" = "$2" ] ||
+  [ "$(os_size "$1")" = "$2" ] && ! [ "$1" -nt "$_UPLOAD_PLAN" ] ||
     core_fail "$EX_UPLOAD" "$1 has changed or gone since the job was loaded" \
       "run the job anew" || return
   [ -n "$_UPLOAD_LIMIT_ASKED" ] || comfy_upload_limit "$TARGET_URL"

@@ -14,13 +14,15 @@ _AUTOPOD_WATCH_SH=1                         # @guard
 WATCH_POLL_FIRST=30  # milliseconds between the first polls; it grows by half each time
 WATCH_POLL_LAST=2000 # and between the later ones
 
+WATCH_CANCELLED='' # set when the prompt was cancelled at the limit, for certain
+
 # watch_prompt PROMPT_ID DEADLINE HISTORY_FILE CODE - returns when the prompt has ended, its history entry
 # in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when
 # the link stays away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost the prompt.
 watch_prompt() {
   local began pause=$WATCH_POLL_FIRST lost=0
   os_now
-  began=$OS_NOW _WATCH_SAID=''
+  began=$OS_NOW _WATCH_SAID='' WATCH_CANCELLED=''
   while :; do
     if comfy_where "$TARGET_URL" "$1" "$3"; then
       case $COMFY_STATE in
@@ -74,6 +76,7 @@ _watch_limit() {
   [ "$2" = "$EX_TIME" ] || limit='cost limit' todo='allow more with pod_config.max_cost_usd'
   ui_duration "$3"
   if comfy_cancel "$TARGET_URL" "$1"; then
+    WATCH_CANCELLED=1
     core_fail "$2" "the $limit is reached after $UI_TIME; the job was cancelled on the server" "$todo"
   else
     core_fail "$2" "the $limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
