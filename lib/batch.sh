@@ -7,6 +7,7 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/target.sh"
@@ -72,7 +73,8 @@ batch_plan() {
 # too.
 _batch_show_plan() {
   local tag a b c d
-  printf 'Job        %s (%s)\n' "$LOAD_ID" "$1"
+  ui_clean "$1"
+  printf 'Job        %s (%s)\n' "$LOAD_ID" "$UI_TEXT"
   while IFS=$'\t' read -r tag a b c d; do
     case $tag in
       template) printf 'Template   %s\n' "$a" ;;
@@ -166,7 +168,8 @@ batch_run() {
 # batch_end - on every way out: a job that runs is cancelled, the target closed. A pod that may be
 # left raises the exit code.
 batch_end() {
-  umask 077 # the signal may have come while outputs were written
+  umask 077                    # the signal may have come while outputs were written
+  HTTP_TRIES=1 HTTP_TIMEOUT=10 # who sends TERM won't wait for a server that hangs
   if [ -n "$_BATCH_CURRENT" ]; then
     _BATCH_CURRENT=''
     ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
@@ -203,7 +206,7 @@ batch_report() {
   fi
   for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
     ui_note "$(jq -r '[.status, .job_id, "\(.seconds.total) s", "$\(.cost_usd)",
-      "\(.outputs | length) files", .error // ""] | join("  ")' "${BATCH_RUNS[i]}/result.json")"
+      (.outputs | length | "\(.) \(if . == 1 then "file" else "files" end)"), .error // ""] | join("  ")' "${BATCH_RUNS[i]}/result.json")"
   done
 }
 

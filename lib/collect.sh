@@ -98,7 +98,7 @@ _collect_download() {
 }
 
 # _collect_progress PERCENT - how far the file at hand is.
-_collect_progress() { ui_progress "downloading, $1 %" "$1" 100; }
+_collect_progress() { ui_progress downloading "$1" 100; }
 
 # _collect_answer - 0 when the server gave the file out; else EX_DOWNLOAD, and why.
 _collect_answer() {

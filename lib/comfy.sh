@@ -147,14 +147,17 @@ comfy_rejection() {
 # doesn't answer. The queue is asked first: a prompt goes from it into the history in one step, so
 # in this order it can't be missed.
 comfy_where() {
-  local queue=$CORE_TMP/queue
+  local queue=$CORE_TMP/queue said queued
   http_get_two "$1/queue" "$queue" "$1/history/$2" "$3" && [ "$HTTP_STATUS" = 200 ] || return 1
   COMFY_STATE=unknown COMFY_POSITION=''
-  if [[ $(<"$3") == *"\"$2\""* ]]; then
+  # Taken in by read: Bash 5.2 stumbles over a signal that comes while it parses a $(...).
+  IFS= read -r -d '' said <"$3" || :
+  IFS= read -r -d '' queued <"$queue" || :
+  if [[ $said == *"\"$2\""* ]]; then
     COMFY_STATE='done'
-  elif [[ $(<"$queue") =~ ^\{\"queue_running\":\ \[\[[0-9.-]+,\ \"$2\", ]]; then
+  elif [[ $queued =~ ^\{\"queue_running\":\ \[\[[0-9.-]+,\ \"$2\", ]]; then
     COMFY_STATE=running # what it usually looks like; for anything else jq is worth its 20 ms
-  elif [[ $(<"$queue") == *"\"$2\""* ]]; then
+  elif [[ $queued == *"\"$2\""* ]]; then
     # The pending list is a heap: only sorted by its numbers it is the order of execution.
     read -r COMFY_STATE COMFY_POSITION < <(jq -r --arg id "$2" '
       if any(.queue_running[]; .[1] == $id) then "running"

@@ -76,9 +76,9 @@ core_need() {
 # can't be made.
 core_tmpdir() {
   [ -z "$CORE_TMP" ] || return 0
-  CORE_TMP=$(mktemp -d "${TMPDIR:-/tmp}/autopod.XXXXXX") || {
+  CORE_TMP=$(mktemp -d "${TMPDIR:-/tmp}/autopod.XXXXXX" 2>/dev/null) || {
     CORE_TMP=''
-    core_fail "$EX_FAIL" "can't make a temporary directory in ${TMPDIR:-/tmp}" "is the disk full?"
+    core_fail "$EX_FAIL" "can't make a temporary directory in ${TMPDIR:-/tmp}" "does it exist, and is there room?"
   }
 }
 
@@ -113,9 +113,9 @@ core_start() {
   set +fC
   shopt -u failglob nullglob dotglob nocasematch nocaseglob
   unset CDPATH
+  { : >&2; } || exec 2>/dev/null
   { : <&0; } 2>/dev/null || exec </dev/null
   { : >&1; } 2>/dev/null || exec >/dev/null
-  { : >&2; } 2>/dev/null || exec 2>/dev/null
 }
 
 # core_outlive_readers - from here on nobody who stops reading us (a pipe into tee that Ctrl+C has ended, a
@@ -142,6 +142,8 @@ _core_exit() {
 # _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the
 # caller (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
 _core_signal() {
+  trap : INT
+  trap '' TERM HUP
   CORE_SIGNAL=$1 CORE_EXIT=$((128 + $(kill -l "$1"))) _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
   trap - EXIT
   _core_end_child

@@ -17,6 +17,7 @@ HTTP_JSON_MAX=$((256 << 20)) # bytes; a larger answer to a small question is a f
 HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
 HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
 _HTTP_RETRY_AFTER=''
+_HTTP_CAPPED='' # set for answers of at most HTTP_JSON_MAX
 
 # --noproxy: loopback (the tunnel) never goes through somebody's proxy; -g: braces in a URL are no
 # patterns; the user agent is our own, since a gateway in front of RunPod refuses those of common
@@ -29,22 +30,20 @@ _HTTP_REPORT='%{http_code}\n'
 http_get() {
   local url=$1 body=$2
   shift 2
-  _http_ask again "$body" --max-time "$HTTP_TIMEOUT" --max-filesize "$HTTP_JSON_MAX" "$@" "$url"
+  _HTTP_CAPPED=1 _http_ask again "$body" --max-time "$HTTP_TIMEOUT" "$@" "$url"
 }
 
 # http_get_two URL BODY URL2 BODY2 - two answers, asked in this order over one connection;
 # HTTP_STATUS is the worse one.
 http_get_two() {
-  local limits
-  limits=(--max-time "$HTTP_TIMEOUT" --max-filesize "$HTTP_JSON_MAX")
-  _http_run "$2" --fail-early "${limits[@]}" "$1" \
-    --next "${_HTTP_OPTIONS[@]}" "${limits[@]}" -o "$4" -w "$_HTTP_REPORT" "$3"
+  _HTTP_CAPPED=1 _http_run "$2" --fail-early --max-time "$HTTP_TIMEOUT" "$1" \
+    --next "${_HTTP_OPTIONS[@]}" --max-time "$HTTP_TIMEOUT" -o "$4" -w "$_HTTP_REPORT" "$3"
 }
 
 # http_post URL JSON_FILE BODY - posts once: whatever may have reached the server is not sent again.
 # Only a refused connection and 429 (both say that nothing was taken) are tried again.
 http_post() {
-  _http_ask once "$3" --max-time "$HTTP_TIMEOUT" -H 'Content-Type: application/json' \
+  _HTTP_CAPPED=1 _http_ask once "$3" --max-time "$HTTP_TIMEOUT" -H 'Content-Type: application/json' \
     --data-binary "@$2" "$1"
 }
 
@@ -154,10 +153,11 @@ _http_ask() {
 # _http_back_off TRY [SECONDS] - sleeps SECONDS, else 0.25 s, 0.5 s, 1 s … up to 16 s, and up to
 # half as much again.
 _http_back_off() {
-  local ms=$((250 << ($1 < 7 ? $1 - 1 : 6)))
+  local seconds ms=$((250 << ($1 < 7 ? $1 - 1 : 6)))
   [ -z "${2:-}" ] || ms=$((10#$2 * 1000))
   ms=$((ms + RANDOM % (ms / 2 + 1)))
-  core_sleep "$((ms / 1000)).$(printf '%03d' $((ms % 1000)))"
+  printf -v seconds '%d.%03d' $((ms / 1000)) $((ms % 1000))
+  core_sleep "$seconds"
 }
 
 # _http_run BODY CURL_ARG... - one try; sets HTTP_STATUS, HTTP_CURL, HTTP_ERROR.
@@ -191,16 +191,27 @@ _http_run() {
 # runs. -q must be the very first word: only there it keeps ~/.curlrc out.
 _http_curl() {
   local ticker status=0
-  [ -n "$HTTP_PROGRESS" ] || {
+  if [ -n "$_HTTP_CAPPED" ]; then
+    core_wait _http_capped "$@"
+    return
+  elif [ -z "$HTTP_PROGRESS" ]; then
     core_wait curl -q -s "$@"
     return
-  }
+  fi
   _http_tick 2>&3 3>&- >/dev/null </dev/null &
   ticker=$!
   core_wait curl -q "$@" 3>&- || status=$?
   kill "$ticker" 2>/dev/null || :
   wait "$ticker" 2>/dev/null || :
   return "$status"
+}
+
+# _http_capped ARG... - curl for a small answer, which ends when it is not small. (--max-filesize goes by
+# Content-Length alone before curl 8.4; a server that just goes on would fill the disk.)
+_http_capped() {
+  trap '' XFSZ
+  ulimit -f $((HTTP_JSON_MAX / 1024))
+  exec curl -q -s "$@"
 }
 
 # _http_tick - passes the percentage in curl's meter on to HTTP_PROGRESS, until it is ended or we

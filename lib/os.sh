@@ -147,8 +147,9 @@ os_end_process() {
       return
     }
     left=$((left - 1))
-    sleep 0.1
+    sleep 0.1 || : # Ctrl+C ends a sleep, but says nothing about the process
   done
+  return 0
 }
 
 # os_columns - sets OS_COLUMNS to the width of the terminal on stderr; 80 when it doesn't say.

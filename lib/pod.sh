@@ -141,25 +141,33 @@ pod_start() {
   "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
-# pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be
-# confirmed.
+# pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be confirmed.
 pod_stop() {
-  "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json" &&
-    [ "$POD_STATUS" = stopped ] || pod_left
+  core_quietly "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" &&
+    pod_load "$CORE_TMP/pod.json" && [ "$POD_STATUS" = stopped ] || _pod_is_gone || pod_left
 }
 
 # pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be
 # confirmed.
 pod_terminate() {
-  "provider_${POD_PROVIDER}_terminate" "$POD_ID" || pod_left || return
+  core_quietly "provider_${POD_PROVIDER}_terminate" "$POD_ID" || _pod_is_gone || pod_left || return
   ssh_forget "$POD_ID"
   state_unlock "pod-$POD_ID"
+  state_unlock "tunnel-$POD_ID" # somebody may have been killed while opening it
   state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" 'del(.pods[$id])'
+}
+
+# _pod_is_gone - 0 when the provider knows no such pod: somebody else has ended it.
+_pod_is_gone() {
+  local status=0 why=$CORE_ERROR
+  core_quietly "provider_${POD_PROVIDER}_get" "$POD_ID" >/dev/null || status=$?
+  CORE_ERROR=$why
+  [ "$status" = "$EX_POD" ]
 }
 
 # pod_left - tells that the loaded pod may still run and what to do; EX_POD_LEFT.
 pod_left() {
-  core_fail "$EX_POD_LEFT" "pod $POD_ID may still be running and could not be stopped" \
+  core_fail "$EX_POD_LEFT" "pod $POD_ID may still be running and could not be stopped${CORE_ERROR:+: $CORE_ERROR}" \
     "look now: autopod-info $POD_ID; and end it: autopod-kill $POD_ID"
 }
 

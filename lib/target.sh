@@ -28,7 +28,7 @@ _TARGET_OWN_TUNNEL='' # set when the tunnel was opened by this call
 
 # target_check_wishes - what can't be, or can't go together, before anything is done; EX_USAGE.
 target_check_wishes() {
-  local wish count=0 shape='^https?://[^][:space:]"\\]+$'
+  local wish count=0 shape='^https?://[^@?#[:space:]"\\]+$'
   for wish in "$TARGET_WISH_URL" "$TARGET_WISH_POD" "$TARGET_WISH_NO_TUNNEL"; do
     [ -z "$wish" ] || count=$((count + 1))
   done
@@ -36,7 +36,12 @@ target_check_wishes() {
     core_fail "$EX_USAGE" "only one of --pod, --url and --no-tunnel can be given" || return
   [ -z "$TARGET_WISH_URL" ] || {
     case $TARGET_WISH_URL in *://*) ;; *) TARGET_WISH_URL=http://$TARGET_WISH_URL ;; esac
-    TARGET_WISH_URL=${TARGET_WISH_URL%/}
+    while [ "$TARGET_WISH_URL" != "${TARGET_WISH_URL%/}" ]; do TARGET_WISH_URL=${TARGET_WISH_URL%/}; done
+    case $TARGET_WISH_URL in *@*)
+      core_fail "$EX_USAGE" "--url: a name or password in the address would end up in logs" "leave it out"
+      return
+      ;;
+    esac
     [[ $TARGET_WISH_URL =~ $shape ]] ||
       core_fail "$EX_USAGE" "--url: \"$TARGET_WISH_URL\" is not the address of a web server" \
         "like http://127.0.0.1:8188" || return
@@ -83,6 +88,7 @@ target_open() {
     target_reconnect "$AUTOPOD_BOOT_TIMEOUT" || return
     ui_done "127.0.0.1:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
   else # from the job before: the link may have gone meanwhile
+    # shellcheck disable=SC2119
     comfy_answers "$TARGET_URL" || target_recover || return
     [ -z "$POD_ID" ] || _target_record "$2"
   fi
@@ -103,6 +109,7 @@ target_reconnect() {
 # target_recover [DEADLINE] - the server does not answer: brings the link back, or waits for it, for
 # AUTOPOD_RECONNECT_TIMEOUT seconds at most, or until DEADLINE (epoch): then 0 too, the caller sees that the
 # time is up. EX_TUNNEL, EX_POD.
+# shellcheck disable=SC2120 # most callers have no deadline
 target_recover() {
   local limit pause=1
   os_now

@@ -136,7 +136,9 @@ ui_progress() {
     return 0
   fi
   os_now
-  [ $((OS_NOW - _UI_SAID_AT)) -lt "$UI_LINE_EVERY" ] || _ui_plain
+  [ $((OS_NOW - _UI_SAID_AT)) -ge "$UI_LINE_EVERY" ] || return 0
+  [ -z "${3:-}" ] || UI_TEXT="$UI_TEXT, $(($2 * 100 / $3)) %"
+  _ui_plain
 }
 
 # ui_change TEXT - the same for something new, that is told at once everywhere.

@@ -80,4 +80,4 @@ _upload_check() {
 }
 
 # _upload_progress PERCENT - how far the upload at hand is.
-_upload_progress() { ui_progress "uploading, $1 %" "$1" 100; }
+_upload_progress() { ui_progress uploading "$1" 100; }

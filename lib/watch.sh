@@ -20,7 +20,7 @@ WATCH_CANCELLED='' # set when the prompt was cancelled at the limit, for certain
 # in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when
 # the link stays away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost the prompt.
 watch_prompt() {
-  local began pause=$WATCH_POLL_FIRST lost=0
+  local began pause=$WATCH_POLL_FIRST lost=0 seconds
   os_now
   began=$OS_NOW _WATCH_SAID='' WATCH_CANCELLED=''
   while :; do
@@ -42,7 +42,8 @@ watch_prompt() {
       _watch_limit "$1" "$4" $((OS_NOW - began))
       return
     }
-    core_sleep "$((pause / 1000)).$(printf '%03d' $((pause % 1000)))"
+    printf -v seconds '%d.%03d' $((pause / 1000)) $((pause % 1000))
+    core_sleep "$seconds"
     pause=$((pause * 3 / 2))
     [ "$pause" -le "$WATCH_POLL_LAST" ] || pause=$WATCH_POLL_LAST
   done

@@ -410,8 +410,8 @@ while kinds[-1:] != ["executing null"]:
         kinds.append(kind)
 print(" ".join(kind for kind in kinds if kind != "progress_state"))
 PYTHON
-  assert_equal "$output" "execution_start execution_cached executing executing executed \
-execution_success not known execution_success executing null known executing null"
+  # whether the history knows already at execution_success is a race, here as there; at the end it must
+  assert_matches '^execution_start execution_cached executing executing executed execution_success (not )?known execution_success executing null known executing null$'
 }
 
 @test "a client that comes back before its old socket is closed hears nothing more" {
