@@ -113,9 +113,9 @@ core_start() {
   set +fC
   shopt -u failglob nullglob dotglob nocasematch nocaseglob
   unset CDPATH
-  { : >&2; } || exec 2>/dev/null
-  { : <&0; } 2>/dev/null || exec </dev/null
-  { : >&1; } 2>/dev/null || exec >/dev/null
+  { : 7>&2; } || exec 2>/dev/null
+  { : 7<&0; } 2>/dev/null || exec </dev/null
+  { : 7>&1; } 2>/dev/null || exec >/dev/null
 }
 
 # core_outlive_readers - from here on nobody who stops reading us (a pipe into tee that Ctrl+C has ended, a
@@ -124,7 +124,7 @@ core_outlive_readers() { trap '' PIPE; }
 
 # core_trap - from here on the cleanup stack runs on every way out.
 core_trap() {
-  exec 9>&2 # the cleanup speaks there: a signal may come while a function's stderr goes to a file
+  exec 8>&1 9>&2 # the cleanup speaks there: a signal may come while a function's output goes to a file
   trap _core_exit EXIT
   trap '_core_signal INT' INT
   trap '_core_signal TERM' TERM
@@ -135,6 +135,8 @@ core_trap() {
 _core_exit() {
   CORE_EXIT=$?
   trap - EXIT
+  # Bash 5.2 ends with 2 when a signal comes while it parses a $(...) (seen); no usage error was told then.
+  if [ "$CORE_EXIT" = 2 ] && [ "$CORE_ERROR_CODE" != 2 ]; then CORE_SIGNAL=INT CORE_EXIT=130; fi
   _core_clean
   exit "${CORE_STATUS:-$CORE_EXIT}"
 }
@@ -144,7 +146,8 @@ _core_exit() {
 _core_signal() {
   trap : INT
   trap '' TERM HUP
-  CORE_SIGNAL=$1 CORE_EXIT=$((128 + $(kill -l "$1"))) _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
+  CORE_SIGNAL=$1 _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
+  case $1 in HUP) CORE_EXIT=129 ;; INT) CORE_EXIT=130 ;; *) CORE_EXIT=143 ;; esac
   trap - EXIT
   _core_end_child
   _core_clean
@@ -162,7 +165,7 @@ _core_clean() {
   local status=0
   trap : INT
   trap '' TERM HUP
-  (_core_run_stack) 2>&9 || status=$?
+  (_core_run_stack) >&8 2>&9 || status=$?
   if [ "$status" -gt 0 ] && [ "$status" -lt 128 ]; then CORE_STATUS=$status; fi
   _CORE_CLEANUP=()
   [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
