@@ -60,7 +60,11 @@ def main(argv: list[str] | None = None) -> int:
         from dotenv.main import DotEnv
         from dotenv.parser import parse_stream
     except ImportError:
-        print("python-dotenv is missing: pip install python-dotenv", file=sys.stderr)
+        print(
+            "reading .env needs python-dotenv: pip install python-dotenv,"
+            " or let AUTOPOD_PYTHON name a Python that has it",
+            file=sys.stderr,
+        )
         return 3
 
     for binding in parse_stream(io.StringIO(text)):

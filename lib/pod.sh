@@ -152,6 +152,7 @@ pod_stop() {
 pod_terminate() {
   core_quietly "provider_${POD_PROVIDER}_terminate" "$POD_ID" || _pod_is_gone || pod_left || return
   ssh_forget "$POD_ID"
+  rm -f -- "$AUTOPOD_HOME/logs/tunnel-$POD_ID.log"
   state_unlock "pod-$POD_ID"
   state_unlock "tunnel-$POD_ID" # somebody may have been killed while opening it
   state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" 'del(.pods[$id])'

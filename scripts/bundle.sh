@@ -107,6 +107,8 @@ main() {
         inside=1 blocks=$((blocks + 1))
         printf '# Built from autopod %s by scripts/bundle.sh. Do not edit.\n' "$version"
         printf 'AUTOPOD_BUNDLED=1\n'
+        # shellcheck disable=SC2016 # piped into bash it has no name of its own
+        printf 'case ${0##*/} in bash | sh) AUTOPOD_PROG=%s ;; esac\n' "${1##*/}"
         ;;
       '# <<< autopod bootstrap'*)
         inside=0

@@ -98,7 +98,7 @@ E
   run --separate-stderr "$AUTOPOD_PYTHON" -I -S "$ROOT/helpers/load_dotenv.py" .env
   assert_status 3
   assert_equal "$output" ''
-  assert_equal "$stderr" 'python-dotenv is missing: pip install python-dotenv'
+  assert_contains 'needs python-dotenv: pip install python-dotenv, or let AUTOPOD_PYTHON' "$stderr"
 }
 
 @test "the environment fills in names that the file does not have; --help explains" {

@@ -31,7 +31,7 @@ provider_local_check() {
   "$_LOCAL_PYTHON" -c 'import importlib.util as u, sys
 sys.exit(not (u.find_spec("aiohttp") and u.find_spec("PIL")))' 2>/dev/null || # importing takes a quarter second
     core_fail "$EX_MISSING" "the ComfyUI simulator needs the Python packages aiohttp and Pillow" \
-      "run 'make setup' in a clone, or: $_LOCAL_PYTHON -m pip install aiohttp Pillow"
+      "let AUTOPOD_PYTHON name one that has them: 'make setup' in a clone makes .venv/bin/python3"
 }
 
 # provider_local_create SPEC - makes a pod as the JSON SPEC wants it (name, gpu_type, gpu_count);
