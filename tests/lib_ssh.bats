@@ -143,7 +143,7 @@ SH
 os_random_port
 ssh_tunnel "$POD_ID" "$POD_SSH_HOST" "$POD_SSH_PORT" "$POD_SSH_USER" "$POD_SSH_KEY" "$OS_PORT" "$POD_COMFY_PORT" log
 for ((i = 0; i < 100; i++)); do
-  ! grep -qx "$SSH_READY" log || break
+  ! grep -qsx "$SSH_READY" log || break # the file is there once the child has been started
   sleep 0.1
 done
 ! os_port_free "$OS_PORT" && echo open
