@@ -135,8 +135,6 @@ core_trap() {
 _core_exit() {
   CORE_EXIT=$?
   trap - EXIT
-  # Bash 5.2 ends with 2 when a signal comes while it parses a $(...) (seen); no usage error was told then.
-  if [ "$CORE_EXIT" = 2 ] && [ "$CORE_ERROR_CODE" != 2 ]; then CORE_SIGNAL=INT CORE_EXIT=130; fi
   _core_clean
   exit "${CORE_STATUS:-$CORE_EXIT}"
 }

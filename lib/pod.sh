@@ -160,16 +160,16 @@ pod_terminate() {
 
 # _pod_is_gone - 0 when the provider knows no such pod: somebody else has ended it.
 _pod_is_gone() {
-  local status=0 why=$CORE_ERROR
+  local status=0 why=$CORE_ERROR todo=$CORE_HINT
   core_quietly "provider_${POD_PROVIDER}_get" "$POD_ID" >/dev/null || status=$?
-  CORE_ERROR=$why
+  CORE_ERROR=$why CORE_HINT=$todo
   [ "$status" = "$EX_POD" ]
 }
 
 # pod_left - tells that the loaded pod may still run and what to do; EX_POD_LEFT.
 pod_left() {
   core_fail "$EX_POD_LEFT" "pod $POD_ID may still be running and could not be stopped${CORE_ERROR:+: $CORE_ERROR}" \
-    "look now: autopod-info $POD_ID; and end it: autopod-kill $POD_ID"
+    "look now: autopod-info $POD_ID; and end it: autopod-kill $POD_ID${CORE_HINT:+, or $CORE_HINT}"
 }
 
 # pod_cost - sets BUDGET_COST to what the loaded pod has cost since it was made, by its price then.
