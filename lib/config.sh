@@ -37,7 +37,8 @@ config_load() {
   AUTOPOD_HOME=${AUTOPOD_HOME:-$HOME/.autopod}
   _config_tilde AUTOPOD_HOME
   case $AUTOPOD_HOME in /*) ;; *) AUTOPOD_HOME=$PWD/$AUTOPOD_HOME ;; esac
-  [ -d "$AUTOPOD_HOME/known_hosts.d" ] || _config_home || return
+  [ -d "$AUTOPOD_HOME/known_hosts.d" ] && [ -d "$AUTOPOD_HOME/runs" ] && [ -d "$AUTOPOD_HOME/logs" ] &&
+    [ -d "$AUTOPOD_HOME/locks" ] || _config_home || return
   [ ! -f "$AUTOPOD_HOME/config.json" ] || _config_json "$AUTOPOD_HOME/config.json" || return
   while IFS='=' read -r name value; do
     _config_default "$name" "$value"

@@ -120,3 +120,13 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
   assert_status 0
   assert_executions 1
 }
+
+@test "state directories that somebody removed are made again" {
+  job one picture
+  comfy_run one.json
+  assert_status 0
+  rm -rf "$AUTOPOD_HOME/runs" "$AUTOPOD_HOME/logs" "$AUTOPOD_HOME/locks"
+  comfy_run --overwrite one.json
+  assert_status 0
+  assert_no_pods
+}
