@@ -50,7 +50,9 @@ tunnel_close() {
   _tunnel_load || return
   [ -n "$TUNNEL_PID" ] || return 0
   os_end_process "$TUNNEL_PID" "$_TUNNEL_START" 2 || ui_warn "the tunnel process $TUNNEL_PID did not end"
-  state_update "$AUTOPOD_HOME/tunnels.json" --arg pod "$POD_ID" 'del(.[$pod])'
+  # Only this record: somebody may have opened another tunnel while we waited for the process.
+  state_update "$AUTOPOD_HOME/tunnels.json" --arg pod "$POD_ID" --argjson pid "$TUNNEL_PID" \
+    'if .[$pod].pid == $pid then del(.[$pod]) else . end'
 }
 
 # _tunnel_load - sets TUNNEL_PID (empty: none), _TUNNEL_START and TUNNEL_PORT from the record; EX_FAIL when
