@@ -24,7 +24,16 @@ POD_COUNTS = ["gpu_count", "disk_gb"]
 POD_NUMBERS = ["max_cost_usd", "timeout_minutes", "max_price_usd_per_hour", *POD_COUNTS]
 POD_KEYS = [*POD_TEXTS, *POD_NUMBERS]
 POD_DEFAULTS = {"gpu_count": 1, "timeout_minutes": 60}
-CLOUDS = ("secure", "community", "SECURE", "COMMUNITY")
+POD_SHAPES = {  # of the texts that can't be any line: a pattern, and what they must do or be
+    "gpu_type": (r".*[^\s,].*", "name a GPU"),
+    "datacenter": (
+        r"\s*[A-Za-z0-9_-]{1,64}(\s*,\s*[A-Za-z0-9_-]{1,64})*\s*",
+        "be data centres such as US-GA-1, separated by commas",
+    ),
+    "volume_id": (r"[A-Za-z0-9_-]{1,64}", "be letters, digits, _ and -, at most 64 of them"),
+    "volume_mount": (r"(/+(?!\.\.?(/|$))[^/]+)+/*", "be an absolute path without .."),
+    "cloud": (r"secure|community|SECURE|COMMUNITY", "be secure or community"),
+}
 LARGEST_NUMBER = 1_000_000
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -360,9 +369,9 @@ class Job:
                 self.pod_config[key] = self.number(label, value, whole=key in POD_COUNTS)
             elif key in POD_TEXTS:
                 text = self.pod_config[key] = self._line(label, value)
-                if text and key == "volume_mount" and not text.startswith("/"):
-                    self.problem(label, f"must start with /, but is {shown(text)}")
-                if text and key == "cloud" and text not in CLOUDS:
-                    self.problem(label, f"must be secure or community, but is {shown(text)}")
+                if text and key in POD_SHAPES:
+                    pattern, wanted = POD_SHAPES[key]
+                    if not re.fullmatch(pattern, text):
+                        self.problem(label, f"must {wanted}, but is {shown(text)}")
             else:
                 self.problem(label, f"unknown key; {nearest(key, POD_KEYS)}")

@@ -85,6 +85,8 @@ good {"inputs": {"a": "text:s3://bucket/x"}}
 good {"outputs": {"9": "o/a.png", "My title": "o/", "a/b": "x", "*": "rest"}}
 good {"pod_config": {"gpu_type": "RTX A40", "gpu_count": 2, "max_cost_usd": 0.01, "timeout_minutes": 1000000}}
 good {"pod_config": {"gpu_count": 2.0, "disk_gb": 1, "cloud": "community", "volume_mount": "/w", "datacenter": "EU"}}
+good {"pod_config": {"gpu_type": "A40, 4090,", "datacenter": " EU-RO-1 ,US-GA-1", "volume_id": "a-B_9", "volume_mount": "/w/..x/.y/"}}
+good {"pod_config": {"cloud": "secure", "image": "a/b:c@sha256:d", "template": "cw3nka7d08", "max_price_usd_per_hour": 0.01}}
 good {"job_id": "A.b_c-9"}
 bad {"job_id": null}
 bad {"job_id": ""}
@@ -127,7 +129,25 @@ bad {"pod_config": {"max_cost_usd": "5"}}
 bad {"pod_config": {"timeout_minutes": null}}
 bad {"pod_config": {"timeout_minutes": 1000001}}
 bad {"pod_config": {"max_price_usd_per_hour": false}}
+bad {"pod_config": {"max_price_usd_per_hour": 0}}
+bad {"pod_config": {"disk_gb": 0.5}}
+bad {"pod_config": {"gpu_type": " , "}}
+bad {"pod_config": {"datacenter": ""}}
+bad {"pod_config": {"datacenter": "EU RO 1"}}
+bad {"pod_config": {"datacenter": "EU-RO-1,"}}
+bad {"pod_config": {"datacenter": "EU-RO-1\n"}}
+bad {"pod_config": {"datacenter": "EU-RO-1;id"}}
+bad {"pod_config": {"volume_id": ""}}
+bad {"pod_config": {"volume_id": "a/b"}}
+bad {"pod_config": {"volume_id": "a\n"}}
+bad {"pod_config": {"volume_id": "a123456789b123456789c123456789d123456789e123456789f123456789g1234"}}
 bad {"pod_config": {"volume_mount": "w"}}
+bad {"pod_config": {"volume_mount": "/"}}
+bad {"pod_config": {"volume_mount": "/w/.."}}
+bad {"pod_config": {"volume_mount": "/../w"}}
+bad {"pod_config": {"volume_mount": "/./w"}}
+bad {"pod_config": {"volume_mount": "/w\n"}}
+bad {"pod_config": {"volume_mount": "/w\u0000"}}
 bad {"pod_config": {"cloud": "public"}}
 bad {"pod_config": {"image": "a\nb"}}
 E

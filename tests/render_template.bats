@@ -413,11 +413,19 @@ E
 "pod_config":{"max_price_usd_per_hour":0}#pod_config.max_price_usd_per_hour: must be above 0, but is 0
 "pod_config":{"gpu_count":1.5}#pod_config.gpu_count: must be a whole number, but is 1.5
 "pod_config":{"gpu_count":0}#pod_config.gpu_count: must be above 0, but is 0
+"pod_config":{"disk_gb":0.5}#pod_config.disk_gb: must be a whole number, but is 0.5
 "pod_config":{"disk_gb":[]}#pod_config.disk_gb: must be a number, but is []
 "pod_config":{"gpu_type":""}#pod_config.gpu_type: must be a text in one line, but is ""
 "pod_config":{"gpu_type":4090}#pod_config.gpu_type: must be a text in one line, but is 4090
 "pod_config":{"image":"a\nb"}#pod_config.image: must be a text in one line, but is "a\nb"
-"pod_config":{"volume_mount":"workspace"}#pod_config.volume_mount: must start with /, but is "workspace"
+"pod_config":{"gpu_type":" , "}#pod_config.gpu_type: must name a GPU, but is " , "
+"pod_config":{"datacenter":"US GA 1"}#pod_config.datacenter: must be data centres such as US-GA-1, separated by commas, but is "US GA 1"
+"pod_config":{"datacenter":"US-GA-1,,EU"}#pod_config.datacenter: must be data centres such as US-GA-1, separated by commas, but is "US-GA-1,,EU"
+"pod_config":{"datacenter":["EU"]}#pod_config.datacenter: must be a text in one line, but is ["EU"]
+"pod_config":{"volume_id":"$(id)"}#pod_config.volume_id: must be letters, digits, _ and -, at most 64 of them, but is "$(id)"
+"pod_config":{"volume_mount":"workspace"}#pod_config.volume_mount: must be an absolute path without .., but is "workspace"
+"pod_config":{"volume_mount":"/a/../b"}#pod_config.volume_mount: must be an absolute path without .., but is "/a/../b"
+"pod_config":{"volume_mount":"/a\u001b[1m"}#pod_config.volume_mount: must be a text in one line, but is "/a\u001b[1m"
 "pod_config":{"cloud":"public"}#pod_config.cloud: must be secure or community, but is "public"
 E
 }
@@ -443,8 +451,8 @@ E
 @test "every key of pod_config is taken over, whole counts as integers" {
   template t <<<'{"1":{"class_type":"X","inputs":{}}}'
   job <<'E'
-{"job_id":"j","workflow_template":"t","pod_config":{"gpu_type":"RTX A40","gpu_count":2.0,"max_cost_usd":0.25,
- "timeout_minutes":90.5,"datacenter":"EU-RO-1","volume_id":"v1","volume_mount":"/workspace","image":"a/b:c",
+{"job_id":"j","workflow_template":"t","pod_config":{"gpu_type":"RTX A40, 4090","gpu_count":2.0,"max_cost_usd":0.25,
+ "timeout_minutes":90.5,"datacenter":"EU-RO-1,US-GA-1","volume_id":"v1","volume_mount":"/workspace","image":"a/b:c",
  "template":"tpl","cloud":"secure","disk_gb":40,"max_price_usd_per_hour":1.5}}
 E
   render --job job.json
