@@ -9,6 +9,7 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/runs.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/load.sh"
@@ -178,23 +179,11 @@ batch_end() {
     core_fail "$EX_FAIL" "interrupted" "comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
     job_finish "$CORE_EXIT" || :
   fi
-  [ -n "$_BATCH_UNFETCHED" ] || _BATCH_UNFETCHED=$(_batch_unfetched_here)
+  if [ -z "$_BATCH_UNFETCHED" ] && [ -n "$TARGET_MADE" ]; then # an earlier run's
+    _BATCH_UNFETCHED=$(runs_unfetched "$POD_ID")
+    _BATCH_UNFETCHED=${_BATCH_UNFETCHED%%$'\n'*}
+  fi
   target_close "$_BATCH_UNFETCHED" || CORE_STATUS=$?
-}
-
-# _batch_unfetched_here - prints the name of an earlier run that left outputs on our pod, if there is one:
-# it was killed, lost its link, or could not download.
-_batch_unfetched_here() {
-  local run shape='"exit_code":(5|9),'
-  [ -n "$TARGET_MADE" ] || return 0
-  for run in "$AUTOPOD_HOME"/runs/*/; do
-    run=${run%/}
-    [ -f "$run/pod.json" ] && [ -f "$run/prompt.json" ] && [ ! -f "$run/outputs.json" ] || continue
-    [[ $(<"$run/pod.json") == "{\"id\":\"$POD_ID\","* ]] || continue
-    [ -f "$run/result.json" ] && ! [[ $(<"$run/result.json") =~ $shape ]] && continue
-    printf '%s\n' "${run##*/}"
-    return
-  done
 }
 
 # batch_report - says what came of it: the files, or with several jobs a table.

@@ -11,6 +11,45 @@ _AUTOPOD_CLI_SH=1                         # @guard
 
 _CLI_DIRECTORY=''
 
+# The first line is the word, the others are what it may be. Near is what takes at most one step for
+# three letters (another letter, one more, one less, two swapped), and what begins with the word.
+_CLI_NEAREST_AWK='
+function min(a, b) { return a < b ? a : b }
+function distance(a, b,   i, j, d, x, y) {
+  for (i = 0; i <= length(a); i++) d[i, 0] = i
+  for (j = 0; j <= length(b); j++) d[0, j] = j
+  for (i = 1; i <= length(a); i++) {
+    x = substr(a, i, 1)
+    for (j = 1; j <= length(b); j++) {
+      y = substr(b, j, 1)
+      d[i, j] = min(min(d[i - 1, j], d[i, j - 1]) + 1, d[i - 1, j - 1] + (x != y))
+      if (i > 1 && j > 1 && x == substr(b, j - 1, 1) && y == substr(a, i - 1, 1))
+        d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
+    }
+  }
+  return d[length(a), length(b)]
+}
+NR == 1 {
+  word = bare = tolower($0)
+  sub(/^-+/, "", bare)
+  if (length(bare) < 2) exit
+  best = limit = length(bare) < 6 ? 1 : int(length(bare) / 3)
+  next
+}
+$0 in seen { next }
+{
+  seen[$0] = 1
+  if (index(tolower($0), word) == 1) steps = 1
+  else if (length($0) - length(word) > limit || length(word) - length($0) > limit) next
+  else steps = distance(word, tolower($0))
+  if (steps < best) nearest = ""
+  if (steps <= best) {
+    best = steps
+    nearest = nearest (nearest == "" ? "" : " or ") $0
+  }
+}
+END { print nearest }'
+
 # cli_start ON_OPTION ON_ARGUMENT ARG... - the common beginning of a command: reads the options,
 # enters -C DIR, loads the settings, opens the log. ON_OPTION gets each option that isn't a common
 # one and returns 1 for an unknown one; it takes the option's value with cli_value. ON_ARGUMENT gets
@@ -45,11 +84,29 @@ _cli_parse() {
     esac
     _CLI_OPTION=$option _CLI_HAS_VALUE=$attached _CLI_TOOK=''
     [ $# = 0 ] || _CLI_HAS_VALUE=1
-    _cli_common "$option" || "$on_option" "$option" ||
-      core_die "$EX_USAGE" "unknown option: $option" "$AUTOPOD_PROG --help lists them"
+    _cli_common "$option" || "$on_option" "$option" || _cli_unknown "$option"
     [ -z "$attached" ] || [ -n "$_CLI_TOOK" ] || core_die "$EX_USAGE" "$option takes no value"
     [ -n "$attached" ] || [ -z "$_CLI_TOOK" ] || shift
   done
+}
+
+# _cli_unknown OPTION - ends the program with EX_USAGE and says which of the options in --help may
+# have been meant.
+_cli_unknown() {
+  local known
+  known=$(cli_help | grep '^ *-' | tr ' ,' '[\n*]' | grep -E '^--?[A-Za-z][A-Za-z-]*$') || known=''
+  # shellcheck disable=SC2086 # a list of words
+  cli_nearest "$1" $known
+  core_die "$EX_USAGE" "unknown option: $1" \
+    "${CLI_NEAREST:+did you mean $CLI_NEAREST? }$AUTOPOD_PROG --help lists them"
+}
+
+# cli_nearest WORD CANDIDATE... - sets CLI_NEAREST to the candidate that WORD was probably meant to
+# be, as "a or b" when several are as near, empty when none is near.
+cli_nearest() {
+  local word=${1//[[:cntrl:]]/}
+  shift
+  CLI_NEAREST=$(printf '%s\n' "$word" "$@" | LC_ALL=C awk "$_CLI_NEAREST_AWK")
 }
 
 # cli_value - in ON_OPTION: takes the option's value, CLI_VALUE; ends the program with EX_USAGE when
@@ -58,6 +115,22 @@ cli_value() {
   [ -n "$_CLI_HAS_VALUE" ] && [ -n "$CLI_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" \
     "$AUTOPOD_PROG --help shows which"
   _CLI_TOOK=1
+}
+
+# cli_number OPTION TEXT MIN MAX - ends the program with EX_USAGE when TEXT is not a whole number between them.
+cli_number() {
+  case $2 in
+    '' | *[!0-9]* | 0?* | ????????*) ;;
+    *) [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ] || return 0 ;;
+  esac
+  core_die "$EX_USAGE" "$1 is \"$2\", but must be a whole number from $3 to $4"
+}
+
+# cli_price OPTION TEXT - ends the program with EX_USAGE when TEXT is not an amount of dollars above nothing.
+cli_price() {
+  local shape='^[0-9]{1,6}(\.[0-9]{1,6})?$'
+  [[ $2 =~ $shape ]] && [[ $2 == *[1-9]* ]] ||
+    core_die "$EX_USAGE" "$1 is \"$2\", but must be an amount of dollars, like 0.44"
 }
 
 # _cli_common OPTION - the options that every command has; 1 for others.

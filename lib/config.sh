@@ -18,13 +18,25 @@ AUTOPOD_BOOT_TIMEOUT=1200
 AUTOPOD_RECONNECT_TIMEOUT=600
 AUTOPOD_SSH_KEY=
 AUTOPOD_PYTHON=
+AUTOPOD_GPU=A40,A6000,A5000
+AUTOPOD_CLOUD=secure
+AUTOPOD_DATACENTER=
+AUTOPOD_VOLUME_ID=
+AUTOPOD_VOLUME_MOUNT=/workspace
+AUTOPOD_IMAGE=runpod/comfyui:cuda12.8
+AUTOPOD_TEMPLATE=
+AUTOPOD_DISK_GB=40
+AUTOPOD_COMFY_PORT=8188
+AUTOPOD_MAX_PRICE=
+AUTOPOD_ASK_ABOVE=1
+AUTOPOD_MAX_LIFETIME=720
 AUTOPOD_LOCAL_COMFYUI=
 AUTOPOD_LOCAL_COMFYUI_ARGS=
 AUTOPOD_LOCAL_PYTHON=
 AUTOPOD_LOCAL_RATE=0'
 CONFIG_UMASK=077 # the user's own, for what is his
 _CONFIG_PATHS='AUTOPOD_OUTPUT_DIR AUTOPOD_SSH_KEY AUTOPOD_PYTHON AUTOPOD_LOCAL_COMFYUI AUTOPOD_LOCAL_PYTHON'
-_CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak
+_CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak; also a key of config.json, in lower case
 
 # config_load - makes every setting a variable, by precedence; call it once, then let flags
 # overwrite; EX_USAGE or EX_MISSING.
@@ -45,10 +57,19 @@ config_load() {
   done <<<"$_CONFIG_SETTINGS"
   for name in $_CONFIG_PATHS; do _config_tilde "$name"; done
   for name in $_CONFIG_SECRETS; do
-    [ -z "${!name:-}" ] || UI_SECRETS[${#UI_SECRETS[@]}]=${!name}
+    [ -z "${!name:-}" ] || ui_secret "${!name}"
+    export -n "${name?}" # for the one program that needs it, not for all that we start
   done
-  config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_BOOT_TIMEOUT 1 86400 &&
-    config_number AUTOPOD_RECONNECT_TIMEOUT 1 86400 && config_price AUTOPOD_LOCAL_RATE
+  config_check
+}
+
+# config_check - EX_USAGE when a setting is not what it must be; also after options have overwritten some.
+config_check() {
+  config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_COMFY_PORT 1 65535 &&
+    config_number AUTOPOD_BOOT_TIMEOUT 1 86400 && config_number AUTOPOD_RECONNECT_TIMEOUT 1 86400 &&
+    config_number AUTOPOD_DISK_GB 1 65536 && config_number AUTOPOD_MAX_LIFETIME 1 525600 &&
+    config_price AUTOPOD_LOCAL_RATE && config_price AUTOPOD_ASK_ABOVE &&
+    { [ -z "$AUTOPOD_MAX_PRICE" ] || config_price AUTOPOD_MAX_PRICE; }
 }
 
 # _config_home - makes the directories of $AUTOPOD_HOME, for nobody else to read; EX_MISSING.
@@ -90,24 +111,33 @@ _config_known() {
   return 1
 }
 
+# _config_is_secret NAME - 0 for a setting that nobody else may see.
+_config_is_secret() {
+  case " $_CONFIG_SECRETS " in *" $1 "*) return 0 ;; esac
+  return 1
+}
+
+# _config_guard FILE NAME - warns when the file that holds the secret NAME can be read by others.
+_config_guard() {
+  local mode
+  mode=$(os_mode "$1")
+  case $mode in
+    *00) ;;
+    *) ui_warn "$1 holds $2 and can be read by others (mode $mode): run chmod 600 $1" ;;
+  esac
+}
+
 # _config_dotenv - takes ./.env in, by python-dotenv: it knows the quoting rules, and its values are
 # never run.
 _config_dotenv() {
-  local pair name mode
+  local pair name
   # Most projects have a .env: one that isn't about us costs nothing and needs no python-dotenv.
   LC_ALL=C grep -Eq '^[[:space:]]*(export[[:space:]]+)?(AUTOPOD|RUNPOD)_' .env || return 0
   core_tmpdir || return
   helper_run_site load_dotenv .env --prefix AUTOPOD_ --prefix RUNPOD_ >"$CORE_TMP/dotenv" || return
   while IFS= read -r -d '' pair; do
     name=${pair%%=*}
-    case " $_CONFIG_SECRETS " in *" $name "*)
-      mode=$(os_mode .env)
-      case $mode in
-        *00) ;;
-        *) ui_warn ".env holds $name and can be read by others (mode $mode): run chmod 600 .env" ;;
-      esac
-      ;;
-    esac
+    ! _config_is_secret "$name" || _config_guard .env "$name"
     case $name in
       AUTOPOD_HOME | RUNPOD_*) ;;
       *)
@@ -133,8 +163,11 @@ _config_json() {
       'it must be one JSON object, like {"provider": "local", "port": 8188}' || return
   known=$(sed -e 's/=.*//' -e 's/^AUTOPOD_//' <<<"$_CONFIG_SETTINGS" | LC_ALL=C tr '[:upper:]\n' '[:lower:] ')
   while IFS= read -r -d '' pair; do
-    name=AUTOPOD_$(LC_ALL=C tr '[:lower:]' '[:upper:]' <<<"${pair%%=*}")
-    if _config_known "$name"; then
+    name=$(LC_ALL=C tr '[:lower:]' '[:upper:]' <<<"${pair%%=*}")
+    if _config_is_secret "$name"; then
+      _config_guard "$1" "${pair%%=*}"
+      _config_default "$name" "${pair#*=}"
+    elif name=AUTOPOD_$name && _config_known "$name"; then
       _config_default "$name" "${pair#*=}"
     else
       ui_warn "$1: unknown key \"${pair%%=*}\" is ignored; known are: ${known% }"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# pod.sh - pods, whichever provider they are from: make, find, stop, end, and remember them in
+# pod.sh - pods, whichever provider they are from: make, find, start, stop, end, and remember them in
 # pods.json.
 
 [ -z "${_AUTOPOD_POD_SH:-}" ] || return 0 # @guard
@@ -7,16 +7,22 @@ _AUTOPOD_POD_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/providers/local.sh"
+. "$AUTOPOD_LIB/providers/runpod.sh"
 
-POD_PROVIDERS='local'
-# The loaded pod (see pod_load); empty while there is none.
-POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE=''
+POD_PROVIDERS='local runpod'
+POD_INTENT_SECONDS=600 # after that long nobody is about to make or write down a pod any more
+POD_PACE=0.3 # seconds between two looks at a pod that boots; RunPod is far, and its pods take longer
+# The loaded pod (see pod_load); empty while there is none. Times are epochs; POD_SINCE is when its bill began.
+POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_GPU_COUNT='' POD_RATE='' POD_MONTHLY=''
 POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0 POD_REASON=''
-_POD_WISH='' # the name of a pod that is being made
+POD_IMAGE='' POD_DATA_CENTER='' POD_CLOUD='' POD_VOLUME_ID='' POD_VOLUME_MOUNT='' POD_OURS='' POD_LIMIT='' POD_UNTIL=''
+_POD_RAN=0 _POD_RESTED=0 _POD_STATE='' _POD_STATE_AT='' # its record: seconds it ran and stood still before _POD_STATE_AT
+_POD_WISH=''                                            # the name of a pod that is being made
 
 # pod_provider NAME - 0, or EX_USAGE when there is no such provider.
 pod_provider() {
@@ -26,77 +32,240 @@ pod_provider() {
   esac
 }
 
-# pod_create PROVIDER SPEC - makes a pod as SPEC (JSON: gpu_type, gpu_count) says and loads it; its
-# name is on disk before the call, its id right after. EX_POD, EX_MISSING.
+# pod_providers_in_use - prints those that may have pods of ours: local, the one that is set, those of pods.json,
+# and RunPod when there is a key.
+pod_providers_in_use() {
+  local provider seen=" local ${AUTOPOD_PROVIDER:-} ${RUNPOD_API_KEY:+runpod }"
+  [ ! -s "$AUTOPOD_HOME/pods.json" ] || seen="$seen $(<"$AUTOPOD_HOME/pods.json") "
+  for provider in $POD_PROVIDERS; do
+    case $seen in *" $provider "* | *"\"provider\":\"$provider\""*) printf '%s\n' "$provider" ;; esac
+  done
+}
+
+# --- making one ---
+
+# pod_create PROVIDER SPEC PURPOSE LIMITS - makes a pod as SPEC (JSON, see the providers) says and loads it; its name
+# and its LIMITS (JSON: max_cost_usd, minutes) are on disk before the call, its id right after. On failure
+# PROVIDER_WHY says why. EX_POD, EX_MISSING; EX_POD_LEFT when nobody can say whether there is one.
 pod_create() {
-  local made status=0
-  core_tmpdir || return
-  made=$CORE_TMP/made.json
-  pod_provider "$1" && "provider_$1_check" || return
+  local made=$CORE_TMP/made.json status=0
+  pod_provider "$1" && state_installation && os_random_hex 4 || return
   os_utc_compact
-  os_random_hex 4 || return
-  _POD_WISH=autopod-$OS_UTC-$OS_HEX _POD_WISH_PROVIDER=$1
+  _POD_WISH=autopod-${3:+${3//[!A-Za-z0-9_-]/-}-}$OS_UTC-$OS_HEX _POD_WISH_PROVIDER=$1 PROVIDER_WHY=''
   os_now
   state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --arg provider "$1" --argjson at "$OS_NOW" \
-    '.intents[$name] = {provider: $provider, at: $at}' || return
-  "provider_$1_create" "$(jq -c --arg name "$_POD_WISH" '.name = $name' <<<"$2")" >"$made" || status=$?
+    --argjson limits "$4" '.intents[$name] = {provider: $provider, at: $at, limits: $limits}' || return
+  "provider_$1_create" "$(jq -c --arg name "$_POD_WISH" --arg us "$STATE_INSTALLATION" \
+    '.name = $name | .env.AUTOPOD_INSTALLATION = $us' <<<"$2")" >"$made" || status=$?
+  if [ "$status" != 0 ] && [ "$PROVIDER_WHY" = ambiguous ]; then
+    _pod_reconcile "$1" && cp -- "$CORE_TMP/reconciled.json" "$made" && status=0 || status=$?
+    if [ "$status" = 1 ]; then status=$EX_POD; fi
+  fi
+  [ "$status" != "$EX_POD_LEFT" ] || return "$status" # the wish stays on disk: autopod-sweep looks for it
   [ "$status" = 0 ] || {
-    state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" 'del(.intents[$name])' || :
-    _POD_WISH=''
+    _pod_forget_wish "$_POD_WISH"
     return "$status"
   }
-  pod_load "$made" && state_lock "pod-$POD_ID" 0 || return # from here on a failure leaves the wish, by which pod_settle finds the pod
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$made" \
-    'del(.intents[$name]) | .pods[$pod[0].id] = {pod: $pod[0], since: $at}' || return
+  pod_load "$made" && state_lock "pod-$POD_ID" 0 && _pod_record "$made" || return # from here on pod_settle finds the pod
   _POD_WISH=''
+}
+
+# _pod_record FILE - the pod that was made is written down, with its price of now: later answers may say 0.
+_pod_record() {
+  os_now
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$1" '
+    .intents[$name].limits as $limits | del(.intents[$name])
+    | .pods[$pod[0].id] = {pod: $pod[0], provider: $pod[0].provider, since: $at, price: $pod[0].cost_per_hr, limits: $limits,
+        ran: 0, rested: 0, state: "running", state_at: $at}' || return
+  pod_load "$1"
+}
+
+# _pod_reconcile PROVIDER - after an answer that says nothing for certain: is there a pod by the name of our wish?
+# It is in reconciled.json then; 1 when there certainly is none; EX_POD_LEFT when nobody can say.
+_pod_reconcile() {
+  local pause
+  ui_log info "looking for a pod $_POD_WISH"
+  for pause in $("provider_$1_settling"); do
+    core_sleep "$pause"
+    core_quietly "provider_$1_list" >"$CORE_TMP/reconcile" || {
+      core_fail "$EX_POD_LEFT" "a pod $_POD_WISH may have been made, and RunPod does not say" \
+        "look at autopod-ls in a minute; autopod-sweep ends what was left behind"
+      return
+    }
+    jq -c --arg name "$_POD_WISH" 'select(.name == $name)' "$CORE_TMP/reconcile" >"$CORE_TMP/reconciled.json"
+    [ ! -s "$CORE_TMP/reconciled.json" ] || return 0
+  done
+  return 1
 }
 
 # pod_settle - after a pod_create that did not come to its end: loads the pod that the provider may have
 # made all the same, known by its name; 1 when there is none.
 pod_settle() {
-  local wish=$_POD_WISH found=0
-  [ -n "$wish" ] || return 1
-  _POD_WISH=''
-  core_quietly pod_find "$wish" "$_POD_WISH_PROVIDER" || found=1
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$wish" 'del(.intents[$name])' || :
+  local found=0
+  [ -n "$_POD_WISH" ] || return 1
+  _pod_reconcile "$_POD_WISH_PROVIDER" || found=$?
+  case $found in
+    0) pod_load "$CORE_TMP/reconciled.json" || found=1 ;;
+    "$EX_POD_LEFT")
+      CORE_STATUS=$EX_POD_LEFT _POD_WISH=''
+      return 1
+      ;;
+  esac
+  _pod_forget_wish "$_POD_WISH"
   return "$found"
+}
+
+# _pod_forget_wish NAME
+_pod_forget_wish() {
+  _POD_WISH=''
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$1" 'del(.intents[$name])' || :
+}
+
+# --- knowing them ---
+
+# What pods.json adds to a provider's pod: whether it is ours, the price at which it was made, and its record.
+_POD_JOIN='
+  ($known[0] // {}) as $all | $all.pods[.id] as $record
+  | .ours = (($record != null) or ($all.intents[.name // ""] != null) or (.owner != null and .owner == $us))
+  | .cost_per_hr = (if ($record.price // 0) > 0 then $record.price else .cost_per_hr // 0 end)
+  | .known = (if $record then $record | del(.pod) else null end)'
+
+# What the variables get from that. The unit separator keeps empty fields apart, which blanks in IFS would not.
+_POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end), .gpu_count,
+  .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
+  (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
+  (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes then .known.since + .known.limits.minutes * 60 else "" end),
+  (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since)]
+  | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
+
+# _pod_jq FILE FILTER [JQ_ARG...] - prints what FILTER makes of the pods in FILE, joined with pods.json (without it when
+# that is damaged, which is told); EX_FAIL when the pods make no sense.
+_pod_jq() {
+  local file=$1 filter=$2 known=$AUTOPOD_HOME/pods.json
+  shift 2
+  [ -s "$known" ] || known=/dev/null
+  state_installation || return
+  set -- "$@" --arg us "$STATE_INSTALLATION" "$_POD_JOIN | $filter" "$file"
+  jq --slurpfile known "$known" "$@" 2>/dev/null && return
+  state_read "$AUTOPOD_HOME/pods.json" . >/dev/null && core_fail "$EX_FAIL" "the provider's answer makes no sense" \
+    "is its tool damaged? --debug shows what is called" || jq --slurpfile known /dev/null "$@" 2>/dev/null
 }
 
 # pod_load FILE - takes a pod's JSON into the POD_* variables; EX_POD when it isn't a pod.
 pod_load() {
   local fields
-  fields=$(jq -r "$_POD_FIELDS" "$1" 2>/dev/null) || fields=''
-  _pod_take "$fields"
+  fields=$(_pod_jq "$1" "$_POD_FIELDS" -r) || return
+  _pod_take "$fields" && _pod_observe
 }
 
-# What the variables get from a pod's JSON. The unit separator keeps empty fields apart, which
-# blanks in IFS would not.
-_POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
-  .cost_per_hr, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188), (.created_at | fromdateiso8601? // 0), .reason]
-  | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
-
-# _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables (POD_SINCE is an epoch);
-# EX_POD when it isn't one.
+# _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables; EX_POD when it isn't one.
 _pod_take() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
-  IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_RATE POD_SSH_HOST POD_SSH_PORT \
-    POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE POD_REASON <<<"$1"
+  IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_GPU_COUNT POD_RATE POD_MONTHLY POD_SSH_HOST \
+    POD_SSH_PORT POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE POD_REASON POD_IMAGE POD_DATA_CENTER POD_CLOUD \
+    POD_VOLUME_ID POD_VOLUME_MOUNT POD_OURS POD_LIMIT POD_UNTIL _POD_RAN _POD_RESTED _POD_STATE _POD_STATE_AT <<<"$1"
+  if [ "$POD_PROVIDER" = local ]; then POD_PACE=0.3; else POD_PACE=1; fi
   [[ $POD_ID =~ $shape ]] || {
     POD_ID=''
     core_fail "$EX_POD" "the provider's answer is not a pod"
   }
 }
 
-# pod_list [PROVIDER] - prints every pod as the providers see it now, a line each; EX_MISSING, EX_USAGE.
+# _pod_observe - notes in its record that the loaded pod runs or stands still now, if that is new: a stopped pod costs
+# something else. (Somebody else may have stopped it earlier: the cost is told too high then, never too low.)
+_pod_observe() {
+  local state=running seconds
+  case $POD_STATUS in stopped | failed | terminated) state=stopped ;; esac
+  [ -n "$_POD_STATE" ] && [ "$_POD_STATE" != "$state" ] || return 0
+  os_now
+  seconds=$((OS_NOW - _POD_STATE_AT))
+  if [ "$state" = stopped ]; then _POD_RAN=$((_POD_RAN + seconds)); else _POD_RESTED=$((_POD_RESTED + seconds)); fi
+  _POD_STATE=$state _POD_STATE_AT=$OS_NOW
+  state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" --arg state "$state" --argjson at "$OS_NOW" \
+    --argjson ran "$_POD_RAN" --argjson rested "$_POD_RESTED" \
+    'if .pods[$id] then .pods[$id] += {state: $state, state_at: $at, ran: $ran, rested: $rested} else . end' || :
+}
+
+# pod_list [PROVIDER] - prints every pod as the providers see it now, joined with what we know, a line each. When a
+# provider can't be asked, the others are printed all the same. EX_MISSING, EX_USAGE, EX_TUNNEL.
 pod_list() {
-  local provider
-  if [ -n "${1:-}" ]; then
-    pod_provider "$1" && "provider_$1_list"
-    return
-  fi
-  for provider in $POD_PROVIDERS; do
-    "provider_${provider}_list" || return
+  local provider providers=${1:-} status=0
+  core_tmpdir || return
+  if [ -n "$providers" ]; then pod_provider "$providers" || return; else providers=$(pod_providers_in_use); fi
+  for provider in $providers; do
+    "provider_${provider}_list" >"$CORE_TMP/listed" || {
+      status=$?
+      continue
+    }
+    _pod_jq "$CORE_TMP/listed" . -c || return
   done
+  return "$status"
+}
+
+# pod_survey [PROVIDER] - as pod_list, but nothing of ours is missed: it asks again for pods of pods.json that a list
+# leaves out (forgetting those that are gone), and for those that may bear our stamp, which lists do not tell.
+pod_survey() {
+  local provider providers=${1:-} status=0
+  core_tmpdir || return
+  [ -n "$providers" ] || providers=$(pod_providers_in_use)
+  for provider in $providers; do
+    pod_list "$provider" >"$CORE_TMP/survey" && _pod_survey "$provider" || status=$?
+  done
+  return "$status"
+}
+
+# _pod_survey PROVIDER - the same for the pods in the file survey, which are that provider's.
+_pod_survey() {
+  local id why known=$AUTOPOD_HOME/pods.json asked=' ' status=0
+  [ -s "$known" ] || known=/dev/null
+  : >"$CORE_TMP/surveyed"
+  for id in $(jq -r -n --slurpfile known "$known" --arg provider "$1" "$_POD_DOUBTS" "$CORE_TMP/survey"); do
+    why=0
+    core_quietly "provider_$1_get" "$id" >>"$CORE_TMP/surveyed" || why=$?
+    case $why in
+      0) asked="$asked$id " ;;
+      "$EX_POD") _pod_forget_gone "$id" ;;
+      *) core_fail "$why" "$CORE_ERROR" "$CORE_HINT" || status=$why ;;
+    esac
+  done
+  jq -c --arg asked "$asked" '. as $pod | select($asked | contains(" \($pod.id) ") | not)' "$CORE_TMP/survey"
+  _pod_jq "$CORE_TMP/surveyed" . -c || return
+  return "$status"
+}
+
+# The ids that _pod_survey asks for.
+_POD_DOUBTS='
+  [inputs] as $listed
+  | ($listed[] | select((.ours | not) and .owner == null and (.name // "" | startswith("autopod-"))) | .id),
+    (($known[0].pods // {}) | to_entries[] | select(.value.provider == $provider) | .key
+      | select(. as $id | all($listed[]; .id != $id)))
+  | select(test("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"))'
+
+# _pod_forget_gone ID - forgets a pod that its provider does not know any more. A young one is left alone: it may not
+# have got around there.
+_pod_forget_gone() {
+  os_now
+  ssh_forget "$1"
+  state_update "$AUTOPOD_HOME/pods.json" --arg id "$1" --argjson before $((OS_NOW - POD_INTENT_SECONDS)) \
+    'if (.pods[$id].since // $before) < $before then del(.pods[$id]) else . end' || :
+}
+
+# pod_each FILE FUNCTION - loads one pod after another from FILE (lines of pod_list) and calls FUNCTION for it; the
+# gravest of their codes.
+pod_each() {
+  local line code status=0
+  while IFS= read -r line <&4; do # a function may want to ask at the terminal
+    code=0
+    printf '%s\n' "$line" >"$CORE_TMP/pod.json"
+    { pod_load "$CORE_TMP/pod.json" && "$2"; } || code=$?
+    [ "$code" -le "$status" ] || status=$code
+  done 4<"$1"
+  return "$status"
+}
+
+# pod_json - prints the loaded pod as its provider sees it now, joined with what we know.
+pod_json() {
+  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_jq "$CORE_TMP/pod.json" . -c
 }
 
 # pod_refresh - asks the provider for the loaded pod again.
@@ -104,30 +273,33 @@ pod_refresh() {
   "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
 }
 
-# pod_find REF [PROVIDER [free]] - loads the pod whose id or name begins with REF; with an empty REF the one
+# pod_find REF [PROVIDER [free]] - loads the pod whose id or name begins with REF; with an empty REF the one of ours
 # that runs (`free`: one that another run has made for itself does not count, it goes away with it).
 # EX_USAGE with the list when several could be meant; EX_POD when there is none; then POD_ID is empty.
 pod_find() {
-  local line found=0 ids=''
+  local line found=0 ids='' listed=0
   POD_ID=''
-  core_tmpdir && pod_list "${2:-}" >"$CORE_TMP/pods" || return
-  jq -r --arg ref "$1" "select(if \$ref == \"\" then .status == \"running\" or .status == \"creating\"
-    else (.id | startswith(\$ref)) or (.name | startswith(\$ref)) end) | $_POD_FIELDS" \
-    "$CORE_TMP/pods" >"$CORE_TMP/found" 2>/dev/null ||
-    core_fail "$EX_FAIL" "the list of pods makes no sense" "is the provider's tool damaged?" || return
+  core_tmpdir || return
+  core_quietly pod_list "${2:-}" >"$CORE_TMP/pods" || listed=$?
+  jq -r --arg ref "$1" "select(if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\")
+    else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" \
+    "$CORE_TMP/pods" >"$CORE_TMP/found" || return
   while IFS= read -r line; do
     if [ -z "$1" ] && [ -n "${3:-}" ] && state_lock_is_foreign "pod-${line%%$'\x1f'*}"; then continue; fi
     found=$((found + 1))
     ids="$ids ${line%%$'\x1f'*}"
     [ "$found" -gt 1 ] || _pod_take "$line" || return
+    [ "$POD_ID" != "$1" ] || break # the whole id: nobody else can be meant
   done <"$CORE_TMP/found"
-  case $found in
-    1) ;;
-    0) # without a REF the caller knows what to do without a pod
+  case $found:$listed in
+    1:*) _pod_observe ;;
+    0:0) # without a REF the caller knows what to do without a pod
+      ! _pod_find_hidden "$1" "${2:-}" || return 0
       [ -z "$1" ] ||
         core_fail "$EX_POD" "there is no pod \"$1\"" "autopod-ls shows those there are" || return
       return "$EX_POD"
       ;;
+    0:*) core_fail "$listed" "$CORE_ERROR" "$CORE_HINT" ;; # it may be where nobody could be asked
     *)
       POD_ID=''
       core_fail "$EX_USAGE" "$found pods could be meant:$ids" \
@@ -136,15 +308,35 @@ pod_find() {
   esac
 }
 
-# pod_start - starts the loaded pod again after a stop; EX_POD.
-pod_start() {
-  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
+# _pod_find_hidden REF PROVIDER - loads the one pod of pods.json that REF names when its provider has it, though its
+# list leaves it out; 1 otherwise.
+_pod_find_hidden() {
+  local id provider
+  [ -n "$1" ] || return 1
+  IFS=$'\x1f' read -r id provider < <(state_read "$AUTOPOD_HOME/pods.json" -r --arg ref "$1" --arg provider "$2" '
+    .pods // {} | to_entries
+    | map(select((.key | startswith($ref)) or (.value.pod.name // "" | startswith($ref)))
+        | select($provider == "" or .value.provider == $provider))
+    | if length == 1 then "\(.[0].key)\u001f\(.[0].value.provider)" else empty end') || return 1
+  core_quietly pod_provider "$provider" && core_quietly "provider_${provider}_get" "$id" >"$CORE_TMP/pod.json" &&
+    pod_load "$CORE_TMP/pod.json"
 }
+
+# --- what becomes of them ---
+
+# pod_start - starts the loaded pod again after a stop; its address and host key are new. EX_POD.
+pod_start() {
+  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_forget_host && pod_load "$CORE_TMP/pod.json"
+}
+
+# _pod_forget_host - forgets a host key that came from the network (a container makes a new one at each start); one
+# that came to us by a safe way was renewed by that way.
+_pod_forget_host() { [ "$POD_PROVIDER" = local ] || ssh_forget "$POD_ID"; }
 
 # pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be confirmed.
 pod_stop() {
   core_quietly "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" &&
-    pod_load "$CORE_TMP/pod.json" && [ "$POD_STATUS" = stopped ] || _pod_is_gone || pod_left
+    pod_load "$CORE_TMP/pod.json" && [ "$POD_STATUS" = stopped ] && _pod_forget_host || _pod_is_gone || pod_left
 }
 
 # pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be
@@ -169,17 +361,24 @@ _pod_is_gone() {
 # pod_left - tells that the loaded pod may still run and what to do; EX_POD_LEFT.
 pod_left() {
   core_fail "$EX_POD_LEFT" "pod $POD_ID may still be running and could not be stopped${CORE_ERROR:+: $CORE_ERROR}" \
-    "look now: autopod-info $POD_ID; and end it: autopod-kill $POD_ID${CORE_HINT:+, or $CORE_HINT}"
+    "look now: autopod-info $POD_ID; and end it: autopod-kill $POD_ID${CORE_HINT:+; or $CORE_HINT}"
 }
 
-# pod_cost - sets BUDGET_COST to what the loaded pod has cost since it was made, by its price then.
+# pod_cost - sets BUDGET_COST to what the loaded pod has cost since it was made, by its price then; POD_SECONDS to how
+# long it ran.
 pod_cost() {
+  local rested=$_POD_RESTED
   os_now
-  budget_cost "$POD_RATE" $((OS_NOW - POD_SINCE + 1)) # both ends were cut to the second
+  case $_POD_STATE in
+    running) POD_SECONDS=$((_POD_RAN + OS_NOW - _POD_STATE_AT)) ;;
+    stopped) POD_SECONDS=$_POD_RAN rested=$((rested + OS_NOW - _POD_STATE_AT)) ;;
+    *) POD_SECONDS=$((OS_NOW - POD_SINCE)) ;;
+  esac
+  budget_pod "$POD_RATE" $((POD_SECONDS + 1)) "$POD_MONTHLY" "$rested" # both ends were cut to the second
 }
 
 # pod_price - sets POD_PRICE to the loaded pod's price in words.
 pod_price() {
-  POD_PRICE="\$$POD_RATE/h"
-  budget_micro "${POD_RATE:-0}" && [ "$BUDGET_MICRO" -gt 0 ] || POD_PRICE=free
+  budget_rate "$POD_RATE"
+  POD_PRICE=${BUDGET_RATE:-free}
 }

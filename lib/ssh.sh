@@ -8,16 +8,41 @@ _AUTOPOD_SSH_SH=1                         # @guard
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/helper.sh"
 
 # The one that is fastest on CPUs with AES instructions first.
 _SSH_CIPHERS=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com
 _SSH_CIPHERS=$_SSH_CIPHERS,aes128-ctr,aes192-ctr,aes256-ctr
-SSH_READY=autopod-tunnel-is-open # what a tunnel's log says once its local port is bound
+SSH_READY=autopod-tunnel-is-open # what a tunnel's log says once its local port is bound,
+SSH_POD='autopod-pod-is '        # and then which pod is at the other end (helpers/pod_session.sh)
 
 # ssh_make_key FILE COMMENT - makes an ed25519 key pair without a passphrase; EX_FAIL.
 ssh_make_key() {
   ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1" </dev/null >/dev/null ||
     core_fail "$EX_FAIL" "ssh-keygen could not write $1"
+}
+
+# ssh_own_key - sets SSH_KEY to the private key for rented pods: AUTOPOD_SSH_KEY, or else one of autopod's own,
+# made at first use; EX_MISSING, EX_FAIL.
+ssh_own_key() {
+  SSH_KEY=${AUTOPOD_SSH_KEY:-$AUTOPOD_HOME/ssh/id_ed25519}
+  [ ! -f "$SSH_KEY" ] || return 0
+  [ -z "$AUTOPOD_SSH_KEY" ] ||
+    core_fail "$EX_MISSING" "AUTOPOD_SSH_KEY is $AUTOPOD_SSH_KEY, but there is no such file" \
+      "leave it out, and autopod makes a key of its own" || return
+  mkdir -p -- "${SSH_KEY%/*}" && ssh_make_key "$SSH_KEY.new.$$" autopod || return
+  ln -- "$SSH_KEY.new.$$" "$SSH_KEY" 2>/dev/null || : # another autopod was first: then it is that one
+  rm -f -- "$SSH_KEY.new.$$" "$SSH_KEY.new.$$.pub"
+}
+
+# ssh_public_key FILE - prints the public half of the private key FILE; EX_MISSING when it has a passphrase.
+ssh_public_key() {
+  if [ -f "$1.pub" ]; then
+    cat -- "$1.pub"
+  else
+    ssh-keygen -y -P '' -f "$1" 2>/dev/null
+  fi || core_fail "$EX_MISSING" "the ssh key $1 can't be read: is it a private key without a passphrase?" \
+    "put its public half into $1.pub and load it into ssh-agent, or leave AUTOPOD_SSH_KEY out"
 }
 
 # ssh_forget POD_ID - forgets the pod's host key.
@@ -39,22 +64,68 @@ ssh_run() {
   core_wait ssh -T "${_SSH_OPTIONS[@]}" -p "$3" "$4@$2" "$6"
 }
 
+# ssh_login POD_ID HOST PORT USER KEY [CMD...] - at a terminal and without CMD: ssh takes the place of
+# this process. Else it runs CMD (without one a shell that reads stdin) with our stdin, stdout and
+# stderr, each word of CMD arriving as the word it is; its status; EX_TUNNEL, told, when there is no
+# connection, or another pod answers.
+ssh_login() {
+  local pod=$1 port=$3 who=$4@$2 log=$CORE_TMP/login.log status=0
+  _ssh_options "$1" "$5"
+  # Where somebody sits, ssh may ask for the passphrase of a key, but for no password: pods have none.
+  if [ -t 0 ] || [ -t 2 ]; then
+    _SSH_OPTIONS=(-o BatchMode=no -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no
+      "${_SSH_OPTIONS[@]}")
+  fi
+  shift 5
+  ui_debug ssh -p "$port" "$who" "$@"
+  _ssh_quote "$(helper_asset helpers/pod_login.sh)" "$pod" "$@"
+  if [ $# = 0 ] && [ -t 0 ]; then
+    rm -rf -- "$CORE_TMP" # no EXIT trap is left to do it
+    exec ssh -t "${_SSH_OPTIONS[@]}" -p "$port" "$who" "exec sh -c $_SSH_QUOTED"
+  fi
+  # 255 can be CMD's own, or ssh's: what ssh has to say about it goes to a file.
+  core_wait ssh -T -E "$log" -o LogLevel=DEBUG1 "${_SSH_OPTIONS[@]}" -p "$port" "$who" "exec sh -c $_SSH_QUOTED" ||
+    status=$?
+  [ "$status" = 255 ] && ! grep -q '^debug1: Exit status 255' "$log" || return "$status"
+  grep -vE '^(debug1: |OpenSSH_|Authenticated to |Transferred: |Bytes per second: )' "$log" >"$log.said" || :
+  ssh_reason "$log.said"
+  ! grep -q '^debug1: Exit status -1' "$log" || SSH_REASON=broken
+  ssh_explain "$pod" "$who port $port"
+}
+
+# _ssh_quote WORD... - sets _SSH_QUOTED to the words, quoted for any shell.
+_ssh_quote() {
+  local word quote="'" escaped="'\\''"
+  _SSH_QUOTED=''
+  for word; do _SSH_QUOTED="$_SSH_QUOTED '${word//$quote/$escaped}'"; done
+}
+
 # ssh_tunnel POD_ID HOST PORT USER KEY LOCAL_PORT REMOTE_PORT LOG - starts a tunnel that outlives us;
 # sets OS_PID. It is open when LOG has the line $SSH_READY: ssh runs LocalCommand once login is done and
 # the local port is bound (and ends before it, when the port is taken), so an answer on that port can
 # only come from this pod. LocalCommand goes to $SHELL, which may be nologin: we name one.
 # With a session, not -N: only then sshd sets TCP_NODELAY, without which each answer that is written in
 # two pieces (every /view) waits 40 ms for an acknowledgement (measured, OpenSSH 9.2). The session reads
-# a pipe that nobody writes to, and ends with the link.
+# a pipe that nobody writes to, and ends with the link. First of all it says which pod it is on.
 ssh_tunnel() {
   local pipe=$CORE_TMP/tunnel.$RANDOM
   _ssh_options "$1" "$5"
+  _ssh_session
   ui_debug ssh -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
   mkfifo -m 600 -- "$pipe" || return
   os_spawn "$8" env SHELL=/bin/sh ssh -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
     -o PermitLocalCommand=yes -o "LocalCommand=echo $SSH_READY" \
-    -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2" 'exec cat >/dev/null' <>"$pipe"
+    -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2" "exec sh -c '$_SSH_SESSION'" <>"$pipe"
   rm -f -- "$pipe"
+}
+
+# _ssh_session - sets _SSH_SESSION to what a tunnel's session runs on the pod.
+_ssh_session() {
+  local line
+  _SSH_SESSION=''
+  while IFS= read -r line; do
+    case $line in '#'*) ;; *) _SSH_SESSION=$_SSH_SESSION$line$'\n' ;; esac
+  done < <(helper_asset helpers/pod_session.sh)
 }
 
 # _ssh_options POD_ID KEY - sets _SSH_OPTIONS. -F none: nothing of the user's own ssh configuration
@@ -85,6 +156,30 @@ ssh_reason() {
       *'Connection refused'*) SSH_REASON=refused ;;
       *'timed out'* | *'No route to host'* | *'Network is unreachable'*) SSH_REASON=timeout ;;
     esac
-    [ -z "$line" ] || SSH_SAID=${line%$'\r'}
+    case $line in '' | "$SSH_READY" | "$SSH_POD"*) ;; *) SSH_SAID=${line%$'\r'} ;; esac
   done <"$1"
+}
+
+# ssh_explain POD_ID WHO - tells why there is no connection to WHO ("root@1.2.3.4 port 22"), by
+# SSH_REASON; EX_TUNNEL.
+ssh_explain() {
+  local what todo="autopod-info $1 shows the pod"
+  case $SSH_REASON in
+    denied)
+      what="$2 does not accept our ssh key"
+      todo="set AUTOPOD_SSH_KEY to the private key whose public half the pod knows"
+      ;;
+    hostkey)
+      what="$2 shows another host key than before"
+      todo="if the pod was made anew, remove $AUTOPOD_HOME/known_hosts.d/$1"
+      ;;
+    refused)
+      what="nothing listens at $2: its sshd does not run (yet)"
+      todo="does its image start sshd? A start command of one's own may keep RunPod's images from it"
+      ;;
+    timeout) what="$2 does not answer: no public address, or a firewall" ;;
+    broken) what="the connection to $2 broke off" ;;
+    *) what="no connection to $2: ${SSH_SAID:-ssh said nothing}" ;;
+  esac
+  core_fail "$EX_TUNNEL" "$what" "$todo"
 }

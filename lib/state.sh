@@ -116,3 +116,22 @@ state_update() {
   state_unlock "$lock"
   return "$status"
 }
+
+# state_installation - sets STATE_INSTALLATION, the name that tells this installation's pods from those of
+# another one on the same account; made once. EX_FAIL.
+state_installation() {
+  local file=$AUTOPOD_HOME/installation status=0
+  if _state_installed "$file"; then return 0; fi
+  state_lock installation || _state_busy "$file" "$AUTOPOD_HOME/locks/installation" || return
+  _state_installed "$file" || { os_random_hex 16 && STATE_INSTALLATION=$OS_HEX && state_write "$file" "$OS_HEX"; } || status=$?
+  state_unlock installation
+  return "$status"
+}
+
+# _state_installed FILE - sets STATE_INSTALLATION to what FILE says; 1 when it says nothing.
+_state_installed() {
+  local shape='^[0-9a-f]{16}$'
+  STATE_INSTALLATION=''
+  { IFS= read -r STATE_INSTALLATION <"$1"; } 2>/dev/null || :
+  [[ $STATE_INSTALLATION =~ $shape ]]
+}

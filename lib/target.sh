@@ -12,6 +12,7 @@ _AUTOPOD_TARGET_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/rent.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 . "$AUTOPOD_LIB/comfy.sh"
 
@@ -25,6 +26,7 @@ _TARGET_TRY_SECONDS=20 # for one try to bring a lost link back
 TARGET_URL=''         # where ComfyUI answers, once the target is open
 TARGET_MADE=''        # set when the pod was made for this call
 _TARGET_OWN_TUNNEL='' # set when the tunnel was opened by this call
+_TARGET_RECORD=''     # the file that names the pod of the run at hand
 
 # target_check_wishes - what can't be, or can't go together, before anything is done; EX_USAGE.
 target_check_wishes() {
@@ -83,10 +85,7 @@ target_open() {
       _target_server "${TARGET_WISH_URL:-http://127.0.0.1:$AUTOPOD_PORT}"
       return
     fi
-    _target_pod "$1" "$2" || return
-    ui_step Tunnel
-    target_reconnect "$AUTOPOD_BOOT_TIMEOUT" || return
-    ui_done "127.0.0.1:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
+    _target_pod "$1" "$2"
   else # from the job before: the link may have gone meanwhile
     # shellcheck disable=SC2119
     comfy_answers "$TARGET_URL" || target_recover || return
@@ -143,13 +142,15 @@ _target_server() {
   ui_done "$1, ComfyUI $COMFY_VERSION"
 }
 
-# _target_pod JOB RECORD - loads the pod that was asked for, else the one that runs, else makes one.
+# _target_pod JOB RECORD - opens the pod that was asked for, else the one that runs, else one that it makes.
 _target_pod() {
   local status=0
+  _TARGET_RECORD=$2
   ui_step Pod
   pod_find "$TARGET_WISH_POD" "$AUTOPOD_PROVIDER" free || status=$?
   if [ "$status:$TARGET_WISH_POD" = "$EX_POD:" ]; then
-    _target_make "$1" || return
+    _target_make "$1"
+    return
   elif [ "$status" != 0 ]; then
     return "$status"
   fi
@@ -157,28 +158,39 @@ _target_pod() {
     running | creating) ;;
     *)
       core_fail "$EX_POD" "pod $POD_ID is $POD_STATUS${POD_REASON:+: $POD_REASON}" \
-        "leave --pod out to get a new one"
+        "start it: autopod-start $POD_ID; or leave --pod out to get a new one"
       return
       ;;
   esac
-  _target_record "$2"
   pod_price
-  ui_done "$POD_ID, $POD_GPU, $POD_PRICE${TARGET_MADE:+, made for this run}"
+  ui_done "$POD_ID, $POD_GPU, $POD_PRICE"
+  _target_tunnel
 }
 
-# _target_make JOB - makes a pod, which is ours to end, and nobody else's to use; EX_POD, EX_MISSING.
+# _target_tunnel - the pod that is loaded is ours to use: writes it down, and opens its tunnel; EX_TUNNEL, EX_POD.
+_target_tunnel() {
+  [ -z "$TARGET_MADE" ] || CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
+  _target_record "$_TARGET_RECORD"
+  ui_step Tunnel
+  target_reconnect "$AUTOPOD_BOOT_TIMEOUT" || return
+  ui_done "127.0.0.1:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
+}
+
+# _target_make JOB - makes a pod, which is ours to end, and nobody else's to use; EX_POD, EX_MISSING, EX_USAGE,
+# EX_TUNNEL. (Its limits of time are those of the runs on it.)
 _target_make() {
-  local status=0
+  local status=0 wish
   ui_progress "making one"
   core_on_exit _target_settle
-  TARGET_MADE=1
-  pod_create "$AUTOPOD_PROVIDER" "$(jq -c '.pod_config' "$1")" || status=$?
+  TARGET_MADE=1 RENT_NOTE='made for this run'
+  wish=$(rent_wish "$(jq -c '.pod_config' "$1")") || return
+  rent_pod "$AUTOPOD_PROVIDER" "$wish" "$(jq -r '.job_id | .[0:40]' "$1")" \
+    "$(jq -c '{max_cost_usd: .pod_config.max_cost_usd}' "$1")" _target_tunnel || status=$?
   [ "$status" = 0 ] || {
     _target_settle
-    TARGET_MADE=''
+    [ -n "$POD_ID" ] || TARGET_MADE=''
     return "$status"
   }
-  CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
 }
 
 # _target_settle - a pod whose making did not come to its end is ended.

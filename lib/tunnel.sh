@@ -10,6 +10,7 @@ _AUTOPOD_TUNNEL_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/ssh.sh"
+. "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/comfy.sh"
 
@@ -71,12 +72,18 @@ _tunnel_load() {
   fi
 }
 
-# _tunnel_is_open - 0 when the ssh process of the record has bound its port. (It is recorded before that; if
-# we are killed then, the port may become anybody's.)
+# _tunnel_is_open - 0 when the ssh process of the record has bound its port (it is recorded before that; if we are
+# killed then, the port may become anybody's) and it is our pod at the other end; _TUNNEL_STRANGER is set when it is
+# another one: for a while after a start RunPod tells the address from before, which others may have by now.
 _tunnel_is_open() {
-  local line
+  local line bound=1
+  _TUNNEL_STRANGER=''
   while IFS= read -r line; do
-    [ "$line" != "$SSH_READY" ] || return 0
+    case $line in
+      "$SSH_READY") bound=0 ;;
+      "$SSH_POD$POD_ID") return "$bound" ;;
+      "$SSH_POD"*) _TUNNEL_STRANGER=${line#"$SSH_POD"}x ;; # x: it may say nothing at all
+    esac
   done 2>/dev/null <"$AUTOPOD_HOME/logs/tunnel-$POD_ID.log"
   return 1
 }
@@ -94,7 +101,12 @@ _tunnel_open() {
         return
         ;;
     esac
-    _tunnel_keep_waiting "waiting for ssh" || return
+    case $SSH_REASON in
+      booting) _tunnel_keep_waiting "waiting for its ssh address" ;;
+      refused) _tunnel_keep_waiting "waiting for its sshd to start" ;;
+      stranger) _tunnel_keep_waiting "waiting for its new address" ;;
+      *) _tunnel_keep_waiting "waiting for its ssh to answer" ;;
+    esac || return
   done
 }
 
@@ -108,7 +120,7 @@ _tunnel_await() {
   done
 }
 
-# _tunnel_keep_waiting TEXT - half a second's wait; EX_POD when the pod has failed, EX_TUNNEL past
+# _tunnel_keep_waiting TEXT - a short wait; EX_POD when the pod has failed, EX_TUNNEL past
 # the deadline.
 _tunnel_keep_waiting() {
   pod_refresh || return
@@ -124,8 +136,10 @@ _tunnel_keep_waiting() {
     return
   }
   ui_duration $((OS_NOW - _TUNNEL_BEGAN))
-  ui_progress "$1, $UI_TIME"
-  core_sleep 0.3
+  pod_cost
+  budget_show "$BUDGET_COST"
+  ui_progress "$1, $UI_TIME${BUDGET_TEXT:+, $BUDGET_TEXT so far}"
+  core_sleep "$POD_PACE"
 }
 
 # _tunnel_try - one try to open the tunnel, on the first free port from AUTOPOD_PORT on; 1 with
@@ -145,6 +159,7 @@ _tunnel_try() {
     }
     ! _tunnel_login || return 0
     ssh_reason "$log"
+    [ -z "$_TUNNEL_STRANGER" ] || SSH_REASON=stranger SSH_SAID="it says that it is \"${_TUNNEL_STRANGER%x}\""
     tunnel_close
     [ "$SSH_REASON" = port ] || return 1 # taken by somebody in this very moment: the next one
   done
@@ -174,7 +189,7 @@ _tunnel_login() {
   local left=$((TUNNEL_LOGIN_SECONDS * 20))
   until _tunnel_is_open; do
     os_same_process "$TUNNEL_PID" "$_TUNNEL_START" || return 1
-    [ "$left" -gt 0 ] || return 1
+    [ "$left" -gt 0 ] && [ -z "$_TUNNEL_STRANGER" ] || return 1
     left=$((left - 1))
     core_sleep 0.05
   done
@@ -183,24 +198,23 @@ _tunnel_login() {
     ui_note "Local port $AUTOPOD_PORT is taken by another program: using $TUNNEL_PORT for pod $POD_ID."
 }
 
-# _tunnel_explain - tells why there is no tunnel, by SSH_REASON; EX_TUNNEL.
+# _tunnel_explain - tells why there is no tunnel, or none that ComfyUI answers through; EX_TUNNEL.
 _tunnel_explain() {
-  local who="$POD_SSH_USER@$POD_SSH_HOST port $POD_SSH_PORT" what='' todo=''
+  local who="$POD_SSH_USER@$POD_SSH_HOST port $POD_SSH_PORT"
+  if [ -n "$TUNNEL_URL" ]; then
+    core_fail "$EX_TUNNEL" "the tunnel to $POD_ID is open, but ComfyUI does not answer at its port $POD_COMFY_PORT" \
+      "is it the port of this image (AUTOPOD_COMFY_PORT)? autopod-ssh $POD_ID lets you look"
+    return
+  fi
   case $SSH_REASON in
-    denied)
-      what="$who does not accept our ssh key"
-      todo="set AUTOPOD_SSH_KEY to the private key whose public half the pod knows"
+    booting)
+      core_fail "$EX_TUNNEL" "pod $POD_ID got no public address for ssh (port 22) in time" \
+        "its image may still be loading, or its host has none (community cloud): try another GPU or data center"
       ;;
-    hostkey)
-      what="$who shows another host key than before"
-      todo="if the pod was made anew, remove $AUTOPOD_HOME/known_hosts.d/$POD_ID"
+    stranger)
+      core_fail "$EX_TUNNEL" "another machine than pod $POD_ID answers at $who: $SSH_SAID" \
+        "RunPod may show an old address for a minute or two; if it lasts, end the pod: autopod-kill $POD_ID"
       ;;
-    refused) what="nothing listens at $who: its sshd does not run (yet)" ;;
-    timeout) what="$who does not answer: no public address, or a firewall" ;;
-    booting) what="pod $POD_ID got no ssh address in time" ;;
-    *) what="no tunnel to $who: ${SSH_SAID:-ssh said nothing}" ;;
+    *) ssh_explain "$POD_ID" "$who" ;;
   esac
-  [ -z "$TUNNEL_URL" ] || what="the tunnel to $POD_ID is open, but ComfyUI does not answer"
-  core_fail "$EX_TUNNEL" "$what" \
-    "${todo:-ssh said: ${SSH_SAID:-nothing}; autopod-info $POD_ID shows the pod}"
 }

@@ -11,6 +11,7 @@ _AUTOPOD_UI_SH=1                         # @guard
 UI_LOG_MAX=5000000 # bytes; a longer log is kept once more as autopod.log.1
 UI_LINE_EVERY=20   # seconds between progress lines where there is no terminal
 UI_SECRETS=()      # values that must not be shown or logged
+UI_YES=''          # set when every question is answered with yes beforehand (--yes)
 UI_LOG=''          # the log file, once its directory is known
 _UI_STEP=''        # the step on the line at hand
 _UI_LIVE=''        # set while an unfinished line stands on the terminal
@@ -68,6 +69,9 @@ ui_clean() {
   done
 }
 
+# ui_secret TEXT - from here on TEXT is masked wherever we speak.
+ui_secret() { UI_SECRETS[${#UI_SECRETS[@]}]=$1; }
+
 # ui_tell LEVEL TEXT - an error, hint, warning, note (info), or detail, as CORE_TELL.
 ui_tell() {
   ui_log "$1" "$2"
@@ -108,6 +112,22 @@ _ui_clear() {
 _ui_line() {
   _ui_clear
   printf '%s\n' "$1" >&2 2>/dev/null || : # a job must not end because nobody can read what is said
+}
+
+# ui_confirm QUESTION - 0 when the person at the terminal says yes, or has said so beforehand; EX_USAGE when
+# there is nobody to ask; EX_FAIL when the answer is no.
+ui_confirm() {
+  local answer=''
+  [ -z "$UI_YES" ] || return 0
+  [ -t 0 ] && [ -t 2 ] ||
+    core_fail "$EX_USAGE" "$1 There is no terminal to answer at" "add --yes if that is what you want" || return
+  ui_clean "$1"
+  _ui_clear
+  printf '%s [y/N] ' "$UI_TEXT" >&2
+  IFS= read -r answer || answer=''
+  ui_log info "$1 $answer"
+  case $answer in [Yy] | [Yy][Ee][Ss]) return 0 ;; esac
+  core_fail "$EX_FAIL" "nothing was done, since the answer was not yes"
 }
 
 # --- steps ---

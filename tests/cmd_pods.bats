@@ -257,14 +257,14 @@ fast_comfyui() {
   assert_no_pods
 }
 
-@test "a ComfyUI that never answers: exit 5 after the boot time-out; a pod that never worked is ended, not kept" {
+@test "a ComfyUI that never answers: exit 4 after the boot time-out; a pod that never worked is ended, not kept" {
   mkdir checkout
   printf 'import time\ntime.sleep(300)\n' >checkout/main.py
   export AUTOPOD_LOCAL_COMFYUI=$PWD/checkout AUTOPOD_LOCAL_PYTHON=$AUTOPOD_PYTHON AUTOPOD_BOOT_TIMEOUT=3
   job one picture
   start_command comfy-run one.json
   finish_command 40
-  assert_status 5
+  assert_status 4
   assert_matches '(does|did) not answer' "$stderr"
   refute_contains 'outputs are still on it' "$stderr"
   assert_no_pods

@@ -138,9 +138,9 @@ rejected() {
   rejected lib/pod.sh 'sshd may be called only in lib/providers/local.sh'
 }
 
-@test "runpodctl outside its provider" {
+@test "runpodctl outside its file" {
   append lib/pod.sh '# pod_rent - rents' 'pod_rent() {' '  true && runpodctl create' '}'
-  rejected lib/pod.sh 'runpodctl may be called only in lib/providers/runpod.sh'
+  rejected lib/pod.sh 'runpodctl may be called only in lib/runpodctl.sh'
 }
 
 @test "talking about a program is not calling it" {

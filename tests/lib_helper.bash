@@ -68,7 +68,7 @@ make_pod() {
 ui_init
 core_trap
 config_load
-pod_create local '{}'
+pod_create local '{}' '' '{}'
 SH
   bash "$AUTOPOD_HOME/program" >/dev/null 2>"$AUTOPOD_HOME/said" 3>&- || status=$?
   case $status in

@@ -34,7 +34,7 @@ sys.exit(not (u.find_spec("aiohttp") and u.find_spec("PIL")))' 2>/dev/null || # 
       "let AUTOPOD_PYTHON name one that has them: 'make setup' in a clone makes .venv/bin/python3"
 }
 
-# provider_local_create SPEC - makes a pod as the JSON SPEC wants it (name, gpu_type, gpu_count);
+# provider_local_create SPEC - makes a pod as the JSON SPEC wants it (name, gpu_name, gpu_count);
 # prints the pod.
 provider_local_create() {
   local dir
@@ -89,6 +89,29 @@ provider_local_terminate() {
   _local_end "$_LOCAL_DIR" && rm -rf -- "$_LOCAL_DIR"
 }
 
+# provider_local_settling - prints how long to look for a pod whose making was interrupted: its directory is there
+# from the first moment on, or never.
+provider_local_settling() { printf '0\n'; }
+
+# provider_local_preflight - prints what the account says; a machine of one's own has none.
+provider_local_preflight() { provider_local_check && printf '{}\n'; }
+
+# provider_local_gpus - prints the one kind of "GPU" that there is; it goes by any name.
+provider_local_gpus() {
+  jq -n -c --arg rate "${AUTOPOD_LOCAL_RATE:-0}" '{id: "CPU", name: "CPU", memory_gb: 0, pretends: true,
+    price: {secure: ($rate | tonumber), community: null}, clouds: ["secure"], stock: "High", available: true, data_centers: null}'
+}
+
+# provider_local_volumes - prints the network volumes: none.
+provider_local_volumes() { :; }
+
+# provider_local_self_stop_script ID - prints POSIX sh that ends the pod's processes from inside it.
+provider_local_self_stop_script() {
+  _local_dir "$1" || return
+  printf 'dir=%q\n' "$_LOCAL_DIR"
+  helper_asset helpers/self_stop_local.sh
+}
+
 # _local_dir ID - sets _LOCAL_DIR; EX_POD when there is no such pod.
 _local_dir() {
   local shape='^local-[0-9a-f]{8}$'
@@ -104,8 +127,9 @@ _local_describe() {
   os_utc
   jq -c --arg id "$1" --arg at "$OS_UTC" --arg user "$(id -un)" --arg rate "${AUTOPOD_LOCAL_RATE:-0}" \
     --arg key "$AUTOPOD_HOME/local/$1/client_key" --arg image "$image" '
-    {id: $id, name, provider: "local", gpu: (.gpu_type // "CPU"), gpu_count: (.gpu_count // 1),
-     cost_per_hr: ($rate | tonumber), created_at: $at, image: $image, volume: null},
+    {id: $id, name, provider: "local", gpu: (.gpu_name // "CPU"), gpu_count: (.gpu_count // 1),
+     cost_per_hr: ($rate | tonumber), created_at: $at, image: $image, volume: null, data_center: null, cloud: null,
+     owner: .env.AUTOPOD_INSTALLATION, stopped_usd_per_month: 0},
     {host: "127.0.0.1", user: $user, key: $key}' <<<"$2"
 }
 

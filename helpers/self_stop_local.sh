@@ -1,0 +1,14 @@
+#!/bin/sh
+#
+# Stops the local pod in the directory $dir (set in the line before this text): ends the processes that its file
+# `processes` names (a line each: NAME PID START PORT). Exit code 0 when one was told to end.
+# shellcheck disable=SC2154 # dir
+
+status=1
+while read -r _ pid _; do
+  # Its arguments name the pod's directory: a foreign process that has the number now is left alone.
+  case $(ps -o args= -p "$pid" 2>/dev/null) in
+    *"$dir"*) kill "$pid" && status=0 ;;
+  esac
+done <"$dir/processes"
+exit "$status"

@@ -1,0 +1,170 @@
+# shellcheck shell=bash
+# runpodctl.sh - every call of runpodctl, RunPod's own tool, and of RunPod's GraphQL API, which is the way past
+# it. What it prints is judged by content: it says "pod not ready" on stdout with exit code 0, and older ones
+# tell an error twice.
+
+[ -z "${_AUTOPOD_RUNPODCTL_SH:-}" ] || return 0 # @guard
+_AUTOPOD_RUNPODCTL_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/http.sh"
+
+RUNPODCTL_TRIES=3 # how often something is asked that may be asked again
+RUNPODCTL_UPGRADE="upgrade it: brew upgrade runpodctl, or what docs.runpod.io/runpodctl says"
+RUNPODCTL_WHY=''       # why the last call did not work: capacity, balance, auth, scope, retired, gone, rate, network,
+RUNPODCTL_SAID=''      # ambiguous (it may have worked all the same), usage or other; and its words
+_RUNPODCTL_FEATURES='' # what this runpodctl can do, by what its --help says
+
+# runpodctl_check - 0 when runpodctl 2.x and a key are there; nothing is contacted. EX_MISSING.
+runpodctl_check() {
+  local help
+  [ -z "$_RUNPODCTL_FEATURES" ] || return 0
+  command -v runpodctl >/dev/null 2>&1 ||
+    core_fail "$EX_MISSING" "the runpod provider needs runpodctl, which is not installed" \
+      "run make setup in a clone, or what docs.runpod.io/runpodctl says" || return
+  runpodctl_key || core_fail "$EX_MISSING" "there is no RunPod API key" \
+    "make one at console.runpod.io/user/settings, and put RUNPOD_API_KEY=... into .env (chmod 600 .env)" || return
+  core_tmpdir || return
+  _runpodctl_exec "$CORE_TMP/runpodctl.help" pod list --help || :
+  help=$(<"$CORE_TMP/runpodctl.help")
+  case $help in
+    *'runpodctl pod list'*) ;;
+    *)
+      core_fail "$EX_MISSING" "this runpodctl is of the old generation (1.x), or does not run" "$RUNPODCTL_UPGRADE"
+      return
+      ;;
+  esac
+  _RUNPODCTL_FEATURES=2
+  case $help in *--all*) _RUNPODCTL_FEATURES="$_RUNPODCTL_FEATURES all" ;; esac
+}
+
+# runpodctl_key - makes RUNPOD_API_KEY what runpodctl's own configuration says, if nobody else has set it; 1 when
+# there is none.
+runpodctl_key() {
+  local line shape='^[[:blank:]]*api[Kk]ey[[:blank:]]*=[[:blank:]]*["'\'']([^"'\'']+)["'\'']'
+  if [ -z "${RUNPOD_API_KEY:-}" ]; then
+    while IFS= read -r line || [ -n "$line" ]; do
+      if [[ $line =~ $shape ]]; then RUNPOD_API_KEY=${BASH_REMATCH[1]}; fi
+    done 2>/dev/null <"$HOME/.runpod/config.toml" || :
+    [ -n "${RUNPOD_API_KEY:-}" ] || return 1
+    ui_secret "$RUNPOD_API_KEY"
+  fi
+  case $RUNPOD_API_KEY in *[![:graph:]]* | *'"'*) return 1 ;; esac
+}
+
+# _runpodctl_exec OUT ARG... - runs runpodctl: its words go to OUT, its complaints to runpodctl.error; its status.
+_runpodctl_exec() {
+  local out=$1
+  shift
+  case " $* " in
+    *' --env '*) ui_debug runpodctl "$1 $2 ... (the pod's environment is not shown)" ;;
+    *) ui_debug runpodctl "$@" ;;
+  esac
+  core_wait _runpodctl_child "$@" >"$out" 2>"$CORE_TMP/runpodctl.error"
+}
+
+# _runpodctl_child ARG... - in a process of its own: only there the key is in the environment. runpodctl takes settings
+# from variables without a prefix: an exported TIMEOUT=600 would be 600 ns (read in the source of 2.7.2).
+_runpodctl_child() {
+  export RUNPOD_API_KEY HOME
+  exec env -u TIMEOUT -u GRAPHQLTIMEOUT -u APIKEY -u APIURL -u RESTAPIURL runpodctl "$@" </dev/null
+}
+
+# runpodctl_ask OUT ARG... - asks, again after a passing fault; the answer, JSON, is in OUT. 1 with RUNPODCTL_WHY and
+# RUNPODCTL_SAID.
+runpodctl_ask() { _runpodctl_try 'rate network ambiguous' "$@"; }
+
+# runpodctl_order OUT ARG... - the same for what must not be done twice: only tried again when nothing was taken.
+runpodctl_order() { _runpodctl_try rate "$@"; }
+
+# runpodctl_look OUT ARG... - the same for who asks again by himself.
+runpodctl_look() { _runpodctl_try '' "$@"; }
+
+# _runpodctl_try CLASSES OUT ARG... - the rule for both: failures of these classes are tried again.
+_runpodctl_try() {
+  local classes=" $1 " out=$2 try status
+  shift 2
+  for ((try = 1; ; try++)); do
+    status=0
+    _runpodctl_exec "$out" "$@" || status=$?
+    ! _runpodctl_judge "$out" "$status" || return 0
+    ui_log detail "runpodctl $1 ${2:-}: $RUNPODCTL_SAID ($RUNPODCTL_WHY)"
+    case $classes in *" $RUNPODCTL_WHY "*) ;; *) return 1 ;; esac
+    [ "$try" -lt "$RUNPODCTL_TRIES" ] || return 1
+    core_sleep $((2 * try))
+  done
+}
+
+# runpodctl_list [once] - asks for all pods, also stopped ones, which `pod list` hides since 2.1; the answer is in
+# runpodctl.list. As runpodctl_ask, or as runpodctl_look.
+runpodctl_list() {
+  local how=runpodctl_ask all=''
+  [ -z "${1:-}" ] || how=runpodctl_look
+  case $_RUNPODCTL_FEATURES in *all*) all=--all ;; esac
+  "$how" "$CORE_TMP/runpodctl.list" pod list ${all:+"$all"}
+}
+
+# _runpodctl_judge OUT STATUS - 0 when runpodctl gave an answer; else 1, RUNPODCTL_SAID has its words and RUNPODCTL_WHY
+# their class. An error may stand on either stream, once or twice, as JSON or not.
+_runpodctl_judge() {
+  local code=''
+  RUNPODCTL_WHY='' RUNPODCTL_SAID=''
+  if [ "$2" = 0 ] && jq -e 'type == "array" or (type == "object" and (has("error") | not))' "$1" >/dev/null 2>&1; then
+    return 0
+  fi
+  IFS=$'\x1f' read -r code RUNPODCTL_SAID < <(jq -nRr '
+    [inputs] as $lines
+    | first(($lines | join("\n") | fromjson?), ($lines[] | fromjson?) | objects | select(.error)) //
+      {error: ($lines | map(select(test("[^[:space:]]"))) | first // "it said nothing")}
+    | [(.code // ""), .error] | map(tostring | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:300]) | join("\u001f")' \
+    "$CORE_TMP/runpodctl.error" "$1" 2>/dev/null) || :
+  RUNPODCTL_SAID=${RUNPODCTL_SAID:-status $2 and no word}
+  shopt -s nocasematch
+  _runpodctl_class "$code" "$RUNPODCTL_SAID"
+  shopt -u nocasematch
+  return 1
+}
+
+# _runpodctl_class CODE TEXT - sets RUNPODCTL_WHY; the texts are those of RunPod's three APIs, which runpodctl passes on.
+_runpodctl_class() {
+  case $2 in
+    *'no longer any instances'* | *'no instances currently available'* | *'no gpu available'* | *SUPPLY_CONSTRAINT* | \
+      *'machine with capacity'* | *'does not have the resources'* | *'not enough free GPU'*) RUNPODCTL_WHY=capacity ;;
+    *'balance is too low'* | *INSUFFICIENT_BALANCE* | *'status 402'*) RUNPODCTL_WHY=balance ;;
+    *'api key not'* | *unauthorized* | *'status 401'*) RUNPODCTL_WHY=auth ;;
+    *forbidden* | *'status 403'*) RUNPODCTL_WHY=scope ;;
+    *'status 410'*) RUNPODCTL_WHY=retired ;;
+    *'not found'* | *'status 404'*) RUNPODCTL_WHY=gone ;;
+    *'rate limit'* | *'too many requests'* | *'status 429'*) RUNPODCTL_WHY=rate ;;
+    *'connection refused'* | *'no such host'* | *'network is unreachable'*) RUNPODCTL_WHY=network ;;
+    *'deadline exceeded'* | *Client.Timeout* | *'connection reset'* | *EOF* | *'status 5'[0-9][0-9]* | \
+      *'Something went wrong'* | *INTERNAL_SERVER_ERROR* | *'could not be read'*) RUNPODCTL_WHY=ambiguous ;;
+    *) RUNPODCTL_WHY=other ;;
+  esac
+  case $RUNPODCTL_WHY:$1 in # the newest ones have codes too
+    other:unauthorized | other:no_credentials) RUNPODCTL_WHY=auth ;;
+    other:forbidden) RUNPODCTL_WHY=scope ;;
+    other:not_found) RUNPODCTL_WHY=gone ;;
+    other:rate_limited) RUNPODCTL_WHY=rate ;;
+    other:network_error | other:timeout | other:server_error) RUNPODCTL_WHY=ambiguous ;;
+    other:usage_error) RUNPODCTL_WHY=usage ;;
+  esac
+}
+
+# runpodctl_graphql BODY - asks RunPod's GraphQL API, past runpodctl; the answer is in runpod.answer. 1 when it did
+# not answer, or with an error (which comes as HTTP 200): RUNPODCTL_SAID.
+runpodctl_graphql() {
+  runpodctl_key || return
+  printf 'Authorization: Bearer %s\n' "$RUNPOD_API_KEY" >"$CORE_TMP/runpodctl.key" &&
+    printf '%s' "$1" >"$CORE_TMP/runpodctl.query" || return
+  : >"$CORE_TMP/runpodctl.answer"
+  http_post_as "${RUNPOD_GRAPHQL_URL:-https://api.runpod.io/graphql}" "$CORE_TMP/runpodctl.query" \
+    "$CORE_TMP/runpodctl.answer" "$CORE_TMP/runpodctl.key" || {
+    RUNPODCTL_SAID=$HTTP_ERROR
+    return 1
+  }
+  RUNPODCTL_SAID=$(jq -r '.errors[0].message // empty | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:300]' \
+    "$CORE_TMP/runpodctl.answer" 2>/dev/null) || RUNPODCTL_SAID="HTTP $HTTP_STATUS"
+  [ -z "$RUNPODCTL_SAID" ] && [ "$HTTP_STATUS" = 200 ]
+}
