@@ -302,9 +302,14 @@ JSON
   refused 2 '{"gpu_type":"\u001b]0;x\u0007,\ud800"}' \
     'GPU "\u001b]0;x\u0007" is not known; autopod-gpus lists those there are' \
     'GPU "\ud800" is not known; autopod-gpus lists those there are'
-  printf '{"id":"\\u001b[1m","name":"\\u2028"}\n' >volumes
+  cat >volumes <<'JSON'
+{"id":"\u001b[1m","name":"\u2028"}
+JSON
   refused 2 '{"gpu_type":"A40","volume_id":"\u009b1m"}' 'there is no volume "\x9b1m"; those there are: \x1b[1m'
-  printf '%s\n' '{"id":"a\tb","name":"Tabby 1"}' '{"id":"x","name":"A40\u001b[1m\n","stock":"Hi\tgh"}' >gpus
+  cat >gpus <<'JSON'
+{"id":"a\tb","name":"Tabby 1"}
+{"id":"x","name":"A40\u001b[1m\n","stock":"Hi\tgh"}
+JSON
   wish_is '{"gpu_type":"x"}' 'candidate|x|A40\x1b[1m||secure||Hi gh|'
   refused 2 '{"gpu_type":"Tabby 1"}' 'GPU "Tabby 1" is not known; autopod-gpus lists those there are'
 }
