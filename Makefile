@@ -4,6 +4,9 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
+# What make setup brought and this machine doesn't have of its own.
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test lint format dist check-dist bench install uninstall clean
 
@@ -43,5 +46,5 @@ install: ## install commands, completions, templates: make install [PREFIX=/usr/
 uninstall: ## remove what install put there
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' bash scripts/install.sh uninstall
 
-clean: ## remove what make made, but for .venv
+clean: ## remove what make made, but for .venv and .tools
 	@rm -rf dist .mypy_cache .ruff_cache

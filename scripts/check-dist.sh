@@ -32,7 +32,7 @@ structure() {
   local file=$1 name=${1##*/} found
   found=$(outside_assets "$file" | grep -nE '^[[:space:]]*(source|\.)[[:space:]]|AUTOPOD_LIB' || :)
   [ -z "$found" ] || fault "$name: an include is left: $found"
-  found=$(grep -E '^# --- (lib|helpers|templates)/' "$file" | sort | uniq -d)
+  found=$(grep -E '^# --- [a-z]+/' "$file" | sort | uniq -d)
   [ -z "$found" ] || fault "$name: is in it twice: $found"
   found=$(outside_assets "$file" | grep -oE '^[A-Za-z_][A-Za-z0-9_]*\(\)' | sort | uniq -d)
   [ -z "$found" ] || fault "$name: is defined twice: $found"

@@ -30,7 +30,7 @@ shell_files() {
 }
 
 # python_files - folders and files that hold Python
-python_files() { existing helpers tests bench; }
+python_files() { existing helpers tests tests/doubles/runpodctl bench; }
 
 # check WHAT CMD [ARG...] - runs CMD; a failure is remembered, and the next check still runs
 check() {

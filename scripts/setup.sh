@@ -6,6 +6,12 @@
 # linters, installs it (apt-get or brew, as far as that goes without a
 # question), and makes .venv. Says nothing when nothing is missing. What it may
 # not install itself it names as a command to copy, and exits 3.
+#
+# It also brings runpodctl, by `go install` into .tools/bin or by brew. Only pods
+# at RunPod need it, so without it there is a note and no failure; the next try
+# is a day later.
+#
+#   SETUP_SECONDS   how long bringing runpodctl may take (300)
 
 set -euo pipefail
 export LC_ALL=C
@@ -17,7 +23,10 @@ STAMP=$VENV/autopod-setup # what .venv was made from; written last, so half a .v
 # sshd and others stand where a plain user's PATH does not look.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 EX_MISSING=3
-PYTHON='' LOG='' LOCKED=''
+TOOLS=$ROOT/.tools
+TRIED=$TOOLS/runpodctl.tried # what there was to bring runpodctl by when that failed; good for a day
+SETUP_SECONDS=${SETUP_SECONDS:-300}
+PYTHON='' LOG='' LOCKED='' RUNNING=''
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -34,6 +43,8 @@ stop() {
 }
 
 cleanup() {
+  local group
+  for group in $RUNNING; do kill -TERM -- "-$group" 2>/dev/null || :; done
   [ -z "$LOG" ] || rm -f "$LOG"
   [ -z "$LOCKED" ] || rm -rf "$LOCK"
 }
@@ -105,6 +116,7 @@ stamp() {
 # lock - one setup at a time in this clone; waits for another one, takes over from a dead one
 lock() {
   local owner waited=0
+  [ -z "$LOCKED" ] || return 0
   until mkdir "$LOCK" 2>/dev/null; do
     [ -d "$LOCK" ] || stop 1 "can't write to $ROOT"
     owner=''
@@ -209,10 +221,13 @@ install_apt() {
   esac
 }
 
+# brew_install PACKAGE... - brew, without its questions and without an update of itself
+brew_install() { env HOMEBREW_NO_AUTO_UPDATE=1 NONINTERACTIVE=1 brew install "$@"; }
+
 # install_brew PACKAGE... - 0 when they are in
 install_brew() {
   say "installing by brew: $*"
-  run_logged "brew install" env HOMEBREW_NO_AUTO_UPDATE=1 NONINTERACTIVE=1 brew install "$@"
+  run_logged "brew install" brew_install "$@"
 }
 
 # install_tools TOOL... - installs what is missing, or says how and ends with EX_MISSING
@@ -240,8 +255,90 @@ check_bats() {
     "npm install -g bats"
 }
 
+# --- runpodctl ------------------------------------------------------------------------------------
+
+# within SECONDS CMD [ARG...] - runs CMD; when time is up, ends it with all that it started
+within() {
+  local limit=$1 job alarm status=0
+  shift
+  set -m # each gets a process group, which can be ended as a whole
+  "$@" &
+  job=$!
+  {
+    sleep "$limit"
+    printf 'not done after %s s\n' "$limit"
+    kill -TERM -- "-$job"
+    sleep 5
+    kill -KILL -- "-$job"
+  } &
+  alarm=$!
+  set +m
+  RUNNING="$job $alarm"
+  wait "$job" 2>/dev/null || status=$?
+  RUNNING=$alarm
+  kill -TERM -- "-$alarm" 2>/dev/null || :
+  wait "$alarm" 2>/dev/null || :
+  RUNNING=''
+  return "$status"
+}
+
+# have_runpodctl - it is on PATH or was brought earlier
+have_runpodctl() { have runpodctl || [ -x "$TOOLS/bin/runpodctl" ]; }
+
+# bringers - what can bring runpodctl here, in the order to try
+bringers() {
+  local tool
+  for tool in go brew; do
+    have "$tool" || continue
+    printf '%s\n' "$tool"
+  done
+}
+
+# tried_lately - it failed in the last 24 hours, and there is nothing new to try it with
+tried_lately() {
+  [ -n "$(find "$TRIED" -mtime -1 2>/dev/null)" ] && [ "$(cat "$TRIED")" = "$(bringers)" ]
+}
+
+# go_install_runpodctl - builds it; main has the newest API, which not every release has
+go_install_runpodctl() {
+  local version
+  for version in main latest; do
+    if env GOBIN="$TOOLS/bin" CGO_ENABLED=0 go install "github.com/runpod/runpodctl@$version"; then
+      return 0
+    fi
+  done
+  return 1
+}
+
+# bring_runpodctl_by go|brew - 0 when it is there
+bring_runpodctl_by() {
+  say "bringing runpodctl by $1 (up to $SETUP_SECONDS s; needs the network)"
+  case $1 in
+    go) run_logged "go install" within "$SETUP_SECONDS" go_install_runpodctl ;;
+    brew) run_logged "brew install" within "$SETUP_SECONDS" brew_install runpod/runpodctl/runpodctl ;;
+  esac && have_runpodctl
+}
+
+# bring_runpodctl - does that, or notes how to; never a failure
+bring_runpodctl() {
+  local tool
+  if have_runpodctl || tried_lately; then return 0; fi
+  [ -w "$ROOT" ] || return 0 # somebody else's clone; it was said to them
+  lock
+  if have_runpodctl || tried_lately; then return 0; fi # the setup that we waited for did it
+  for tool in $(bringers); do
+    if bring_runpodctl_by "$tool"; then return 0; fi
+  done
+  say "no runpodctl, which pods at RunPod need (nothing else does). RunPod's installer:"
+  printf '  %s\n' 'wget -qO- cli.runpod.net | sudo bash' >&2
+  if { mkdir -p "$TOOLS" && bringers >"$TRIED"; } 2>/dev/null; then
+    say "setup tries again in a day; sooner: rm '$TRIED'; make setup"
+  fi
+}
+
 main() {
   local missing tool
+  case $SETUP_SECONDS in '' | *[!0-9]* | 0*) stop 2 "SETUP_SECONDS must be a whole number above 0" ;; esac
   trap cleanup EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -250,9 +347,11 @@ main() {
     missing[${#missing[@]}]=$tool
   done < <(missing_tools)
   [ "${#missing[@]}" = 0 ] || install_tools "${missing[@]}"
-  if venv_ready; then return 0; fi
-  check_bats
-  make_venv
+  if ! venv_ready; then
+    check_bats
+    make_venv
+  fi
+  bring_runpodctl
 }
 
 main "$@"

@@ -56,6 +56,8 @@ environment() {
   done
   export LC_ALL=C TZ=UTC
   unset LANGUAGE CDPATH GREP_OPTIONS BASH_ENV ENV POSIXLY_CORRECT
+  # What make setup brought and this machine doesn't have of its own.
+  PATH=$PATH:$ROOT/.tools/bin
   # make's own variables would reach every make that a test starts.
   unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
 }

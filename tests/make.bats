@@ -73,6 +73,11 @@ targets() { sed -n 's/^\.PHONY: //p' "$ROOT/Makefile" | tr ' ' '\n'; }
   run "$stage/opt/my apps/bin/comfy-run" --version
   assert_status 0
   assert_contains "$(cat "$ROOT/VERSION")"
+  for name in "$TMPDIR"/gone/bin/*-*; do
+    name=${name##*/}
+    assert_equal "$("$stage/opt/my apps/bin/autopod" "$name" --help)" "$("$stage/opt/my apps/bin/$name" --help)"
+  done
+  assert_equal "$("$stage/opt/my apps/bin/autopod" completion zsh)" "$(cat "$ROOT/completions/_autopod")"
   cd "$TMPDIR/gone"
   make -s uninstall PREFIX='/opt/my apps' DESTDIR="$stage"
   assert_equal "$(cd "$stage" && find . -type f)" './opt/my apps/bin/other'

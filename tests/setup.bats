@@ -14,13 +14,14 @@ setup() {
   printf 'one\n' >"$CLONE/requirements.txt"
   printf 'two\n' >"$CLONE/requirements-dev.txt"
   : >"$ASKED"
-  MACHINE=$(path_of bash env cat sed tail mktemp mkdir rm mv cp chmod sleep)
+  MACHINE=$(path_of bash env cat sed tail mktemp mkdir rm mv cp chmod sleep find)
   export MACHINE
   local tool
   for tool in jq curl ssh ssh-keygen scp sshd ps; do
     machine_has "$tool" <<<'exit 0'
   done
   machine_has bats <<<'echo "Bats 1.8.2"'
+  machine_has runpodctl <<<'exit 0'
   machine_has id <<<'echo 1000'
   # A Python whose .venv is one file, which notes what pip was asked.
   machine_has python3 <<'SH'
@@ -54,6 +55,20 @@ with_apt_get() {
 printf 'apt-get %s [%s]\n' "$*" "$DEBIAN_FRONTEND" >>"$ASKED"
 [ ! -e "$MACHINE/offline" ] || { echo "E: no network" && exit 100; }
 case $* in *install*) printf '#!%s/bash\n' "$MACHINE" >"$MACHINE/jq" && chmod +x "$MACHINE/jq" ;; esac
+SH
+}
+
+# with_go - a go that notes what it was asked and installs into GOBIN, as go does; offline it fails. With $GO_SECONDS
+# it takes that long, in a child of its own, and says when it was left to end
+with_go() {
+  machine_has go <<'SH'
+printf 'go %s [%s]\n' "$*" "$CGO_ENABLED" >>"$ASKED"
+[ "${GO_SECONDS:-0}" = 0 ] || { sleep "$GO_SECONDS" && printf 'go ended\n' >>"$ASKED"; }
+if [ -e "$MACHINE/offline" ] || [ "$2" = "${GO_LACKS:-}" ]; then
+  echo "go: github.com/runpod/runpodctl: dial tcp: no route to host" >&2
+  exit 1
+fi
+mkdir -p "$GOBIN" && printf '#!%s/bash\n' "$MACHINE" >"$GOBIN/runpodctl" && chmod +x "$GOBIN/runpodctl"
 SH
 }
 
@@ -241,6 +256,162 @@ SH
   run_setup
   assert_status 0
   refute_exists "$CLONE/.venv.lock"
+}
+
+# --- runpodctl ------------------------------------------------------------------------------------
+
+@test "runpodctl by go, into .tools/bin, and then all is silent" {
+  rm "$MACHINE/runpodctl"
+  with_go
+  run_setup
+  assert_status 0
+  assert_contains 'bringing runpodctl by go'
+  refute_contains 'cli.runpod.net'
+  assert_contains 'go install github.com/runpod/runpodctl@main [0]' "$(asked)"
+  [ -x "$CLONE/.tools/bin/runpodctl" ]
+  : >"$ASKED"
+  run_setup
+  assert_status 0
+  assert_equal "$output" ''
+  assert_equal "$(asked)" ''
+}
+
+@test "a runpodctl on PATH is enough" {
+  with_go
+  run_setup
+  assert_status 0
+  refute_contains runpodctl
+  refute_contains 'go install' "$(asked)"
+}
+
+@test "a main that can't be built: the newest release" {
+  rm "$MACHINE/runpodctl"
+  with_go
+  GO_LACKS=github.com/runpod/runpodctl@main run_setup
+  assert_status 0
+  assert_equal "$(grep '^go' "$ASKED")" "$(printf 'go install github.com/runpod/runpodctl@%s [0]\n' main latest)"
+  [ -x "$CLONE/.tools/bin/runpodctl" ]
+}
+
+@test "without the network: what go said, how to do it by hand, status 0, and a day's rest" {
+  local tried="$CLONE/.tools/runpodctl.tried"
+  rm "$MACHINE/runpodctl"
+  with_go
+  : >"$MACHINE/offline"
+  machine_has python3 <<<'exit 1' # .venv is there already
+  mkdir -p "$CLONE/.venv/bin"
+  ln -s "$AUTOPOD_PYTHON" "$CLONE/.venv/bin/python3"
+  printf 'python %s\none\ntwo\n' "$("$AUTOPOD_PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" \
+    >"$CLONE/.venv/autopod-setup"
+  run_setup
+  assert_status 0
+  assert_contains 'no route to host'
+  assert_contains '  wget -qO- cli.runpod.net | sudo bash'
+  assert_contains "rm '$tried'; make setup"
+  : >"$ASKED"
+  run_setup
+  assert_status 0
+  assert_equal "$output" ''
+  assert_equal "$(asked)" ''
+  # A day later it tries again, and so it does for who removes the file.
+  touch -t 202001010000 "$tried"
+  run_setup
+  assert_contains 'go install' "$(asked)"
+  : >"$ASKED"
+  rm "$tried"
+  run_setup
+  assert_contains 'go install' "$(asked)"
+}
+
+@test "a go that appears within the day is tried at once" {
+  rm "$MACHINE/runpodctl"
+  run_setup
+  assert_status 0
+  assert_contains 'cli.runpod.net'
+  with_go
+  run_setup
+  assert_status 0
+  [ -x "$CLONE/.tools/bin/runpodctl" ]
+}
+
+@test "a go that takes too long is ended with its children, and setup goes on" {
+  rm "$MACHINE/runpodctl"
+  with_go
+  SECONDS=0
+  SETUP_SECONDS=1 GO_SECONDS=30 run_setup
+  assert_status 0
+  [ "$SECONDS" -lt 15 ]
+  assert_contains 'not done after 1 s'
+  assert_contains 'cli.runpod.net'
+  refute_left_processes 1
+  refute_contains 'go ended' "$(asked)"
+}
+
+@test "an interrupted setup ends the go that it started" {
+  local pid
+  rm "$MACHINE/runpodctl"
+  with_go
+  GO_SECONDS=30 PATH=$MACHINE "$MACHINE/bash" "$CLONE/scripts/setup.sh" </dev/null 2>setup.log &
+  pid=$!
+  wait_until 10 grep -q '^go install' "$ASKED"
+  kill -TERM "$pid"
+  status=0
+  wait "$pid" || status=$?
+  assert_equal "$status" 143 "status ($(cat setup.log))"
+  refute_left_processes 1
+  refute_exists "$CLONE/.venv.lock"
+}
+
+@test "runpodctl by brew, where there is no go" {
+  rm "$MACHINE/runpodctl"
+  machine_has brew <<'SH'
+printf 'brew %s\n' "$*" >>"$ASKED"
+cp "$MACHINE/jq" "$MACHINE/runpodctl"
+SH
+  run_setup
+  assert_status 0
+  assert_contains 'brew install runpod/runpodctl/runpodctl' "$(asked)"
+  refute_contains 'cli.runpod.net'
+}
+
+@test "root gets it the same way" {
+  rm "$MACHINE/runpodctl"
+  machine_has id <<<'echo 0'
+  with_go
+  run_setup
+  assert_status 0
+  [ -x "$CLONE/.tools/bin/runpodctl" ]
+}
+
+@test "a clone that belongs to somebody else: no word, no failure" {
+  [ "$(id -u)" != 0 ] || skip 'root may write everywhere'
+  run_setup
+  rm "$MACHINE/runpodctl"
+  chmod a-w "$CLONE"
+  run_setup
+  chmod u+w "$CLONE"
+  assert_status 0
+  assert_equal "$output" ''
+}
+
+@test "a SETUP_SECONDS that is no number" {
+  SETUP_SECONDS=5m run_setup
+  assert_status 2
+  assert_contains 'SETUP_SECONDS'
+}
+
+@test "make and make test find what setup brought" {
+  run make -s -C "$ROOT" -f - show <<'MAKE'
+include Makefile
+show: ; @printf '%s\n' "$$PATH"
+MAKE
+  assert_status 0
+  assert_matches ":$ROOT/.tools/bin\$"
+  mkdir -p tests
+  printf '@test "x" { echo "$PATH" >%q; }\n' "$PWD/path" >tests/x.bats
+  run bash "$ROOT/scripts/test.sh" "$PWD/tests/x.bats"
+  assert_status 0
+  assert_matches ":$ROOT/.tools/bin\$" "$(cat path)"
 }
 
 @test "this machine, which has everything, hears nothing" {
