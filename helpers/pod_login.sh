@@ -1,5 +1,5 @@
 #!/bin/sh
-# What autopod-ssh runs on the pod, as `sh -c SCRIPT POD_ID [CMD...]`: so it has no single quotes.
+# What autopod-ssh runs on the pod, as `sh -c SCRIPT POD_ID [CMD...]`.
 # For a while after a start RunPod tells the address from before, where another pod of the same owner, with
 # the same key, may be by now: nothing is run on that one. (Where its id comes from: see pod_session.sh.)
 id=${RUNPOD_POD_ID:-${AUTOPOD_POD_ID:-}}

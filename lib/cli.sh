@@ -11,8 +11,8 @@ _AUTOPOD_CLI_SH=1                         # @guard
 
 _CLI_DIRECTORY=''
 
-# The first line is the word, the others are what it may be. Near is what takes at most one step for
-# three letters (another letter, one more, one less, two swapped), and what begins with the word.
+# The first line is the word, the others are what it may be. Near is what takes one step, or one for
+# each three letters (another letter, one more, one less, two swapped), or what begins with the word.
 _CLI_NEAREST_AWK='
 function min(a, b) { return a < b ? a : b }
 function distance(a, b,   i, j, d, x, y) {
@@ -94,7 +94,7 @@ _cli_parse() {
 # have been meant.
 _cli_unknown() {
   local known
-  known=$(cli_help | grep '^ *-' | tr ' ,' '[\n*]' | grep -E '^--?[A-Za-z][A-Za-z-]*$') || known=''
+  known=$(cli_help | grep -E '^ +-|^-[A-Za-z]' | tr ' ,' '[\n*]' | grep -E '^--?[A-Za-z][A-Za-z-]*$') || known=''
   # shellcheck disable=SC2086 # a list of words
   cli_nearest "$1" $known
   core_die "$EX_USAGE" "unknown option: $1" \
