@@ -195,14 +195,37 @@ os_install_hint() {
   local package=$1
   case ${OSTYPE:-} in
     darwin*)
-      [ "$1" != sshd ] || package=openssh
+      case $1 in
+        ssh | sshd | ssh-keygen) package=openssh ;;
+      esac
       printf 'brew install %s\n' "$package"
       ;;
     *)
-      [ "$1" != sshd ] || package=openssh-server
+      case $1 in
+        sshd) package=openssh-server ;;
+        ssh | ssh-keygen) package=openssh-client ;;
+      esac
       printf 'apt-get install %s (or the like of it on your system)\n' "$package"
       ;;
   esac
+}
+
+# os_version TOOL - prints what the program says its version is, as "curl 7.88.1"; 1 when it does not run.
+os_version() {
+  local flag=--version text
+  [ "$1" != ssh ] || flag=-V
+  text=$("$1" "$flag" 2>&1 </dev/null) || return 1
+  text=${text%%$'\n'*}
+  text=${text%%,*}
+  printf '%s\n' "${text%% (*}"
+}
+
+# os_free DIR - prints how many bytes are free on its disk; 1 when nobody knows. (Before the percentage, since the
+# name of a disk may have blanks.)
+os_free() {
+  local kilobytes shape='^[0-9]+$'
+  kilobytes=$(LC_ALL=C df -Pk "$1" 2>/dev/null | sed -nE '2s/^.*[[:space:]]([0-9]+)[[:space:]]+[0-9]+%[[:space:]].*$/\1/p')
+  [[ $kilobytes =~ $shape ]] && printf '%s\n' $((kilobytes * 1024))
 }
 
 # os_privsep_dir - root's sshd wants this directory; Debian makes it only when its own service
