@@ -100,7 +100,7 @@ rent_pod() {
       esac
       [ "$vague" -lt "$RENT_VAGUE" ] && [ "$status" != "$EX_POD_LEFT" ] ||
         core_fail "$status" "$CORE_ERROR" "$CORE_HINT" || return
-      ui_detail "$_RENT_LABEL: $CORE_ERROR"
+      ui_note "No pod with $_RENT_LABEL: $CORE_ERROR"
       RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL"
       continue
     fi
@@ -148,7 +148,10 @@ _rent_can_pay() {
   budget_ceiling "$_RENT_PRICE" "$(jq -r '.max_cost_usd // empty' <<<"$2")" "$(jq -r '.minutes // empty' <<<"$2")"
   if [ -n "$BUDGET_CEILING" ] && budget_less "$balance" "$BUDGET_CEILING"; then
     ui_duration "$BUDGET_SECONDS"
-    ui_warn "the balance of \$$balance covers $UI_TIME of this pod, not all of its limit (\$$BUDGET_CEILING)"
+    budget_dollars "$balance"
+    balance=$BUDGET_DOLLARS
+    budget_dollars "$BUDGET_CEILING"
+    ui_warn "the balance of $balance lasts for $UI_TIME of this pod: less than its limit, $BUDGET_DOLLARS"
   fi
 }
 
@@ -161,7 +164,8 @@ _rent_agree() {
   [ "$_RENT_AGREED" -le "$limit" ] || limit=$_RENT_AGREED
   budget_micro "${1:-0}" && [ "$BUDGET_MICRO" -gt "$limit" ] || return 0
   limit=$BUDGET_MICRO
-  ui_confirm "A pod with $_RENT_LABEL costs \$$1/h. Make it?" || return
+  budget_rate "$1"
+  ui_confirm "a pod with $_RENT_LABEL costs $BUDGET_RATE. Make it?" || return
   _RENT_AGREED=$limit
 }
 
@@ -180,7 +184,7 @@ _rent_check_price() {
   local rate=$POD_RATE id=$POD_ID
   pod_terminate || return
   POD_ID=''
-  core_fail "$EX_POD" "pod $id costs \$$rate/h, more than \$$max/h: it was ended at once" \
+  core_fail "$EX_POD" "pod $id costs \$$rate an hour, more than \$$max: it was ended at once" \
     "allow it with --max-price and --yes, or name another GPU"
 }
 

@@ -159,7 +159,7 @@ _tunnel_try() {
     }
     ! _tunnel_login || return 0
     ssh_reason "$log"
-    [ -z "$_TUNNEL_STRANGER" ] || SSH_REASON=stranger SSH_SAID="it says that it is \"${_TUNNEL_STRANGER%x}\""
+    [ -z "$_TUNNEL_STRANGER" ] || SSH_REASON=stranger SSH_SAID="its RUNPOD_POD_ID is \"${_TUNNEL_STRANGER%x}\""
     tunnel_close
     [ "$SSH_REASON" = port ] || return 1 # taken by somebody in this very moment: the next one
   done
@@ -212,7 +212,7 @@ _tunnel_explain() {
         "its image may still be loading, or its host has none (community cloud): try another GPU or data center"
       ;;
     stranger)
-      core_fail "$EX_TUNNEL" "another machine than pod $POD_ID answers at $who: $SSH_SAID" \
+      core_fail "$EX_TUNNEL" "what answers at $who does not say that it is pod $POD_ID: $SSH_SAID" \
         "RunPod may show an old address for a minute or two; if it lasts, end the pod: autopod-kill $POD_ID"
       ;;
     *) ssh_explain "$POD_ID" "$who" ;;

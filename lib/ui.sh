@@ -120,7 +120,7 @@ ui_confirm() {
   local answer=''
   [ -z "$UI_YES" ] || return 0
   [ -t 0 ] && [ -t 2 ] ||
-    core_fail "$EX_USAGE" "$1 There is no terminal to answer at" "add --yes if that is what you want" || return
+    core_fail "$EX_USAGE" "there is no terminal to ask at: $1" "add --yes if that is what you want" || return
   ui_clean "$1"
   _ui_clear
   printf '%s [y/N] ' "$UI_TEXT" >&2
