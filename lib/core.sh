@@ -51,10 +51,10 @@ core_die() {
 
 # core_quietly CMD [ARG...] - runs CMD; its errors are remembered, but not told; its status.
 core_quietly() {
-  local status=0
+  local status=0 before=$_CORE_QUIET # one may stand in another
   _CORE_QUIET=1
   "$@" || status=$?
-  _CORE_QUIET=''
+  _CORE_QUIET=$before
   return "$status"
 }
 

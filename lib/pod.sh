@@ -15,7 +15,6 @@ _AUTOPOD_POD_SH=1                         # @guard
 . "$AUTOPOD_LIB/providers/runpod.sh"
 
 POD_PROVIDERS='local runpod'
-POD_INTENT_SECONDS=600 # after that long nobody is about to make or write down a pod any more
 POD_PACE=0.3 # seconds between two looks at a pod that boots; RunPod is far, and its pods take longer
 # The loaded pod (see pod_load); empty while there is none. Times are epochs; POD_SINCE is when its bill began.
 POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_GPU_COUNT='' POD_RATE='' POD_MONTHLY=''
@@ -53,8 +52,10 @@ pod_create() {
   os_utc_compact
   _POD_WISH=autopod-${3:+${3//[!A-Za-z0-9_-]/-}-}$OS_UTC-$OS_HEX _POD_WISH_PROVIDER=$1 PROVIDER_WHY=''
   os_now
+  os_process_start "$$" || return
   state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --arg provider "$1" --argjson at "$OS_NOW" \
-    --argjson limits "$4" '.intents[$name] = {provider: $provider, at: $at, limits: $limits}' || return
+    --arg maker "$$-$OS_START" --argjson limits "$4" \
+    '.intents[$name] = {provider: $provider, at: $at, maker: $maker, limits: $limits}' || return
   "provider_$1_create" "$(jq -c --arg name "$_POD_WISH" --arg us "$STATE_INSTALLATION" \
     '.name = $name | .env.AUTOPOD_INSTALLATION = $us' <<<"$2")" >"$made" || status=$?
   if [ "$status" != 0 ] && [ "$PROVIDER_WHY" = ambiguous ]; then
@@ -80,11 +81,22 @@ _pod_record() {
   pod_load "$1"
 }
 
+# pod_adopt FILE - writes down the pod in FILE (pod_json) if it is ours by its stamp and nothing on disk says so: a
+# pods.json was lost, or its maker died at the wrong moment. It has no limits then.
+pod_adopt() {
+  state_update "$AUTOPOD_HOME/pods.json" --slurpfile pod "$1" '$pod[0] as $pod
+    | if $pod.ours and .pods[$pod.id] == null then
+        ($pod.created_at | fromdateiso8601? // now | floor) as $since
+        | .pods[$pod.id] = {pod: ($pod | del(.ours, .known)), provider: $pod.provider, since: $since, price: $pod.cost_per_hr,
+            limits: {}, ran: 0, rested: 0, state: "running", state_at: $since}
+      else . end'
+}
+
 # _pod_reconcile PROVIDER - after an answer that says nothing for certain: is there a pod by the name of our wish?
 # It is in reconciled.json then; 1 when there certainly is none; EX_POD_LEFT when nobody can say.
 _pod_reconcile() {
   local pause
-  ui_log info "looking for a pod $_POD_WISH"
+  ui_progress "the answer got lost: looking whether the pod was made"
   for pause in $("provider_$1_settling"); do
     core_sleep "$pause"
     core_quietly "provider_$1_list" >"$CORE_TMP/reconcile" || {
@@ -202,54 +214,6 @@ pod_list() {
   return "$status"
 }
 
-# pod_survey [PROVIDER] - as pod_list, but nothing of ours is missed: it asks again for pods of pods.json that a list
-# leaves out (forgetting those that are gone), and for those that may bear our stamp, which lists do not tell.
-pod_survey() {
-  local provider providers=${1:-} status=0
-  core_tmpdir || return
-  [ -n "$providers" ] || providers=$(pod_providers_in_use)
-  for provider in $providers; do
-    pod_list "$provider" >"$CORE_TMP/survey" && _pod_survey "$provider" || status=$?
-  done
-  return "$status"
-}
-
-# _pod_survey PROVIDER - the same for the pods in the file survey, which are that provider's.
-_pod_survey() {
-  local id why known=$AUTOPOD_HOME/pods.json asked=' ' status=0
-  [ -s "$known" ] || known=/dev/null
-  : >"$CORE_TMP/surveyed"
-  for id in $(jq -r -n --slurpfile known "$known" --arg provider "$1" "$_POD_DOUBTS" "$CORE_TMP/survey"); do
-    why=0
-    core_quietly "provider_$1_get" "$id" >>"$CORE_TMP/surveyed" || why=$?
-    case $why in
-      0) asked="$asked$id " ;;
-      "$EX_POD") _pod_forget_gone "$id" ;;
-      *) core_fail "$why" "$CORE_ERROR" "$CORE_HINT" || status=$why ;;
-    esac
-  done
-  jq -c --arg asked "$asked" '. as $pod | select($asked | contains(" \($pod.id) ") | not)' "$CORE_TMP/survey"
-  _pod_jq "$CORE_TMP/surveyed" . -c || return
-  return "$status"
-}
-
-# The ids that _pod_survey asks for.
-_POD_DOUBTS='
-  [inputs] as $listed
-  | ($listed[] | select((.ours | not) and .owner == null and (.name // "" | startswith("autopod-"))) | .id),
-    (($known[0].pods // {}) | to_entries[] | select(.value.provider == $provider) | .key
-      | select(. as $id | all($listed[]; .id != $id)))
-  | select(test("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"))'
-
-# _pod_forget_gone ID - forgets a pod that its provider does not know any more. A young one is left alone: it may not
-# have got around there.
-_pod_forget_gone() {
-  os_now
-  ssh_forget "$1"
-  state_update "$AUTOPOD_HOME/pods.json" --arg id "$1" --argjson before $((OS_NOW - POD_INTENT_SECONDS)) \
-    'if (.pods[$id].since // $before) < $before then del(.pods[$id]) else . end' || :
-}
-
 # pod_each FILE FUNCTION - loads one pod after another from FILE (lines of pod_list) and calls FUNCTION for it; the
 # gravest of their codes.
 pod_each() {
@@ -322,6 +286,30 @@ _pod_find_hidden() {
     pod_load "$CORE_TMP/pod.json"
 }
 
+# pod_find_anyhow REF - as pod_find, for a pod that is to be stopped: when nobody can be asked for the list, one of
+# pods.json is taken as it was written down, since there are more ways to stop it than that one.
+pod_find_anyhow() {
+  local status=0
+  core_quietly pod_find "$1" || status=$?
+  [ "$status" != 0 ] || return 0
+  [ -n "$1" ] || [ "$status" != "$EX_POD" ] || return "$status"
+  case $status in
+    "$EX_MISSING" | "$EX_TUNNEL")
+      if _pod_recall "$1"; then
+        ui_warn "$CORE_ERROR"
+        return
+      fi
+      ;;
+  esac
+  core_fail "$status" "$CORE_ERROR" "$CORE_HINT"
+}
+
+# _pod_recall ID - loads a pod from pods.json, as it was when it was made; 1 when it is not there.
+_pod_recall() {
+  state_read "$AUTOPOD_HOME/pods.json" -c --arg id "$1" '.pods[$id].pod // empty' >"$CORE_TMP/pod.json" &&
+    [ -s "$CORE_TMP/pod.json" ] && core_quietly pod_load "$CORE_TMP/pod.json"
+}
+
 # --- what becomes of them ---
 
 # pod_start - starts the loaded pod again after a stop; its address and host key are new. EX_POD.
@@ -381,4 +369,16 @@ pod_cost() {
 pod_price() {
   budget_rate "$POD_RATE"
   POD_PRICE=${BUDGET_RATE:-free}
+  pod_is_priced || POD_PRICE='price unknown'
+}
+
+# pod_is_priced - 0 when it can be said what the loaded pod has cost. RunPod tells the price of pods that run; of those
+# that stand still only we know it, if we made them.
+pod_is_priced() { [ "$POD_PROVIDER" = local ] || budget_less 0 "$POD_RATE"; }
+
+# pod_is_ours - 0 when the loaded pod is of this installation; the provider is asked again when nothing on disk says
+# so, since lists do not tell the stamp.
+pod_is_ours() {
+  [ -n "$POD_OURS" ] || core_quietly pod_refresh || :
+  [ -n "$POD_OURS" ]
 }

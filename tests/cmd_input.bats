@@ -362,7 +362,8 @@ template() {
 
 @test "every command: --help in 80 columns, --version, and a wrong option" {
   local command
-  for command in autopod-connect autopod-ls autopod-info autopod-kill comfy-run; do
+  for command in autopod-connect autopod-ls autopod-info autopod-start autopod-stop autopod-kill autopod-gpus \
+    autopod-volumes autopod-sweep comfy-run; do
     run --separate-stderr "$AUTOPOD_BIN/$command" --help
     assert_status 0
     assert_equal "$stderr" ''

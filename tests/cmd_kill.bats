@@ -315,6 +315,9 @@ STUB
   assert_contains "$POD may still be running"
   assert_contains "autopod-kill $POD"
   run "$AUTOPOD_BIN/autopod-kill" "$POD"
+  assert_status 2 # nobody knows what the server has made of the job
+  assert_contains 'comfy-run --resume one.'
+  run "$AUTOPOD_BIN/autopod-kill" --yes "$POD"
   assert_status 0
   assert_no_pods
 }

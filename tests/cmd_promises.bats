@@ -49,7 +49,7 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
   slow_job one 60
   start_command comfy-run one.json
   wait_until 30 compgen -G "$AUTOPOD_HOME/runs/one.*/prompt.json" >/dev/null
-  "$AUTOPOD_BIN/autopod-kill" --all
+  "$AUTOPOD_BIN/autopod-kill" --all --yes
   finish_command
   assert_status 4
   assert_no_pods

@@ -15,7 +15,7 @@ setup_file() {
 
 teardown_file() {
   BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR/shared
-  AUTOPOD_HOME=$SHARED_HOME "${AUTOPOD_BIN:-$ROOT/bin}/autopod-kill" -q --all
+  AUTOPOD_HOME=$SHARED_HOME "${AUTOPOD_BIN:-$ROOT/bin}/autopod-kill" -q --all --yes
   refute_left_pods
 }
 

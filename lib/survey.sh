@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# survey.sh - every pod that may be ours: also those that a provider's list leaves out, or does not tell as ours; and
+# the wishes in pods.json that came to nothing.
+
+[ -z "${_AUTOPOD_SURVEY_SH:-}" ] || return 0 # @guard
+_AUTOPOD_SURVEY_SH=1                         # @guard
+
+. "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/state.sh"
+. "$AUTOPOD_LIB/ssh.sh"
+. "$AUTOPOD_LIB/pod.sh"
+
+SURVEY_YOUNG=600 # seconds: a pod that was made later than that may not have got around yet
+
+# survey_pods [PROVIDER] - as pod_list, but nothing of ours is missed: it asks again for pods of pods.json that a list
+# leaves out (forgetting those that are gone), and for those that may bear our stamp, which lists do not tell.
+survey_pods() {
+  local provider providers=${1:-} status=0
+  core_tmpdir || return
+  [ -n "$providers" ] || providers=$(pod_providers_in_use)
+  for provider in $providers; do
+    pod_list "$provider" >"$CORE_TMP/survey" && _survey_doubts "$provider" || status=$?
+  done
+  POD_ID=''
+  return "$status"
+}
+
+# _survey_doubts PROVIDER - prints the pods in the file survey, which are that provider's, without doubts about them.
+_survey_doubts() {
+  local why known=$AUTOPOD_HOME/pods.json status=0
+  [ -s "$known" ] || known=/dev/null
+  : >"$CORE_TMP/surveyed"
+  POD_PROVIDER=$1
+  for POD_ID in $(jq -r -n --slurpfile known "$known" --arg provider "$1" "$_SURVEY_DOUBTS" "$CORE_TMP/survey"); do
+    why=0
+    core_quietly pod_json >"$CORE_TMP/doubt" || why=$?
+    case $why in
+      0) pod_adopt "$CORE_TMP/doubt" && cat "$CORE_TMP/doubt" >>"$CORE_TMP/surveyed" || status=$? ;;
+      "$EX_POD") _survey_gone "$POD_ID" ;;
+      *) core_fail "$why" "$CORE_ERROR" "$CORE_HINT" || status=$why ;;
+    esac
+  done
+  jq -n -c --slurpfile surveyed "$CORE_TMP/surveyed" '
+    [inputs] as $listed | ($surveyed | map({(.id): .}) | add // {}) as $new
+    | ($listed[] | $new[.id] // .), ($surveyed[] | select(.id as $id | all($listed[]; .id != $id)))' "$CORE_TMP/survey"
+  return "$status"
+}
+
+# The ids of pods that are asked for again.
+_SURVEY_DOUBTS='
+  [inputs] as $listed
+  | ($listed[] | select((.ours | not) and .owner == null and (.name // "" | startswith("autopod-"))) | .id),
+    (($known[0].pods // {}) | to_entries[] | select(.value.provider == $provider) | .key
+      | select(. as $id | all($listed[]; .id != $id)))
+  | select(test("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"))'
+
+# _survey_gone ID - forgets a pod that its provider does not know any more.
+_survey_gone() {
+  os_now
+  ssh_forget "$1"
+  state_update "$AUTOPOD_HOME/pods.json" --arg id "$1" --argjson before $((OS_NOW - SURVEY_YOUNG)) \
+    'if (.pods[$id].since // $before) < $before then del(.pods[$id]) else . end' || :
+}
+
+# survey_is_wished - 0 when the loaded pod is one whose maker lives, and has yet to write it down.
+survey_is_wished() {
+  local maker
+  maker=$(state_read "$AUTOPOD_HOME/pods.json" -r --arg name "$POD_NAME" '.intents[$name].maker // empty')
+  [ -n "$maker" ] && os_same_process "${maker%%-*}" "${maker#*-}"
+}
+
+# survey_forget_wishes FILE - forgets the wishes that came to nothing: old ones, whose maker is gone, without a pod in
+# FILE, a list of all. EX_FAIL.
+survey_forget_wishes() {
+  local name maker
+  os_now
+  state_read "$AUTOPOD_HOME/pods.json" -r --slurpfile all "$1" --argjson before $((OS_NOW - SURVEY_YOUNG)) '
+    .intents // {} | to_entries[] | select(.value.at <= $before)
+    | select(.key as $name | all($all[]; .name != $name)) | "\(.key)\u001f\(.value.maker // "")"' \
+    >"$CORE_TMP/wishes" || return
+  while IFS=$'\x1f' read -r name maker; do
+    os_same_process "${maker%%-*}" "${maker#*-}" ||
+      state_update "$AUTOPOD_HOME/pods.json" --arg name "$name" 'del(.intents[$name])' || return
+  done <"$CORE_TMP/wishes"
+}
