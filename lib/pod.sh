@@ -140,13 +140,14 @@ _POD_JOIN='
   ($known[0] // {}) as $all | $all.pods[.id] as $record
   | .ours = (($record != null) or ($all.intents[.name // ""] != null) or (.owner != null and .owner == $us))
   | .cost_per_hr = (if ($record.price // 0) > 0 then $record.price else .cost_per_hr // 0 end)
+  | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= $record.pod[$key]) # not every runpodctl tells
   | .known = (if $record then $record | del(.pod) else null end)'
 
 # What the variables get from that. The unit separator keeps empty fields apart, which blanks in IFS would not.
 _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end), .gpu_count,
   .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
   (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
-  (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes then .known.since + .known.limits.minutes * 60 else "" end),
+  (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
   (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since)]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 
@@ -312,9 +313,14 @@ _pod_recall() {
 
 # --- what becomes of them ---
 
-# pod_start - starts the loaded pod again after a stop; its address and host key are new. EX_POD.
+# pod_start - starts the loaded pod again after a stop; its address and host key are new, and the time that it may run
+# begins anew. EX_POD.
 pod_start() {
-  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_forget_host && pod_load "$CORE_TMP/pod.json"
+  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_forget_host || return
+  os_now
+  state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" --argjson at "$OS_NOW" \
+    'if .pods[$id] then .pods[$id].from = $at else . end' || return
+  pod_load "$CORE_TMP/pod.json"
 }
 
 # _pod_forget_host - forgets a host key that came from the network (a container makes a new one at each start); one

@@ -57,7 +57,7 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
 
 @test "the cost limit cancels the job, exit 11; without a price there is none" {
   job one slow '{"seconds": 60}' '{"pod_config": {"max_cost_usd": 0.01}}'
-  AUTOPOD_LOCAL_RATE=10 comfy_run one.json
+  AUTOPOD_LOCAL_RATE=10 AUTOPOD_ASK_ABOVE=10 comfy_run one.json
   assert_status 11
   assert_contains 'the cost limit is reached' "$stderr"
   assert_no_pods
@@ -68,7 +68,7 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
 
 @test "a job whose boot has used up its money is not submitted, exit 11" {
   job one slow '{"seconds": 60}' '{"pod_config": {"max_cost_usd": 0.000001}}'
-  AUTOPOD_LOCAL_RATE=100 comfy_run one.json
+  AUTOPOD_LOCAL_RATE=100 AUTOPOD_ASK_ABOVE=100 comfy_run one.json
   assert_status 11
   assert_contains 'before the job was submitted' "$stderr"
   refute_exists "$(the_run)/prompt.json"
