@@ -19,11 +19,11 @@ if command -v runpodctl >/dev/null 2>&1; then
 fi
 if command -v curl >/dev/null 2>&1; then
   answer=$(printf 'header = "Authorization: Bearer %s"\n' "$RUNPOD_API_KEY" |
-    curl -q -s -m 30 -K - -A autopod -H 'Content-Type: application/json' --data "$query" "$api")
+    curl -q -sS -m 30 -K - -A autopod -H 'Content-Type: application/json' --data "$query" "$api" 2>&1)
 else # BusyBox has no other way to give it a header; on a pod nobody else can see its arguments
   answer=$(wget -q -T 30 -O - -U autopod --header 'Content-Type: application/json' \
-    --header "Authorization: Bearer $RUNPOD_API_KEY" --post-data "$query" "$api")
+    --header "Authorization: Bearer $RUNPOD_API_KEY" --post-data "$query" "$api" 2>&1)
 fi
 case $answer in *EXITED*) exit 0 ;; esac
-printf 'the stop was not accepted: %s\n' "$answer" >&2
+printf 'the stop was not accepted: %s\n' "$(printf '%s' "${answer:-no answer}" | tr -s '\r\n\t' ' ' | cut -c 1-300)" >&2
 exit 1

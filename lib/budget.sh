@@ -72,10 +72,10 @@ budget_less() {
 }
 
 # budget_ceiling USD_PER_HOUR MAX_COST MINUTES - sets BUDGET_CEILING to the most that a pod may cost by its limits, of
-# which either may be empty; empty when there is none.
+# which either may be empty; empty when there is none, as for the minutes of a pod without a price.
 budget_ceiling() {
   BUDGET_CEILING=$2
-  [ -n "$3" ] || return 0
+  [ -n "$3" ] && budget_micro "$1" && [ "$BUDGET_MICRO" -gt 0 ] || return 0
   budget_cost "$1" $(($3 * 60))
   [ -n "$2" ] && budget_less "$2" "$BUDGET_COST" || BUDGET_CEILING=$BUDGET_COST
 }

@@ -10,7 +10,7 @@ _AUTOPOD_RUNPODCTL_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/http.sh"
 
-RUNPODCTL_TRIES=3 # how often something is asked that may be asked again
+RUNPODCTL_PAUSES=${RUNPODCTL_PAUSES:-2 4} # seconds before each further try of what may be asked again
 RUNPODCTL_UPGRADE="upgrade it: brew upgrade runpodctl, or what docs.runpod.io/runpodctl says"
 RUNPODCTL_WHY=''       # why the last call did not work: capacity, balance, auth, scope, retired, gone, rate, network,
 RUNPODCTL_SAID=''      # ambiguous (it may have worked all the same), usage or other; and its words
@@ -42,7 +42,7 @@ runpodctl_check() {
 # runpodctl_key - makes RUNPOD_API_KEY what runpodctl's own configuration says, if nobody else has set it; 1 when
 # there is none.
 runpodctl_key() {
-  local line shape='^[[:blank:]]*api[Kk]ey[[:blank:]]*=[[:blank:]]*["'\'']([^"'\'']+)["'\'']'
+  local line='' shape='^[[:blank:]]*api[Kk]ey[[:blank:]]*=[[:blank:]]*["'\'']([^"'\'']+)["'\'']'
   if [ -z "${RUNPOD_API_KEY:-}" ]; then
     while IFS= read -r line || [ -n "$line" ]; do
       if [[ $line =~ $shape ]]; then RUNPOD_API_KEY=${BASH_REMATCH[1]}; fi
@@ -83,17 +83,17 @@ runpodctl_look() { _runpodctl_try '' "$@"; }
 
 # _runpodctl_try CLASSES OUT ARG... - the rule for both: failures of these classes are tried again.
 _runpodctl_try() {
-  local classes=" $1 " out=$2 try status
+  local classes=" $1 " out=$2 pause status
   shift 2
-  for ((try = 1; ; try++)); do
+  for pause in $RUNPODCTL_PAUSES ''; do
     status=0
     _runpodctl_exec "$out" "$@" || status=$?
     ! _runpodctl_judge "$out" "$status" || return 0
     ui_log detail "runpodctl $1 ${2:-}: $RUNPODCTL_SAID ($RUNPODCTL_WHY)"
     case $classes in *" $RUNPODCTL_WHY "*) ;; *) return 1 ;; esac
-    [ "$try" -lt "$RUNPODCTL_TRIES" ] || return 1
-    core_sleep $((2 * try))
+    [ -z "$pause" ] || core_sleep "$pause"
   done
+  return 1
 }
 
 # runpodctl_list [once] - asks for all pods, also stopped ones, which `pod list` hides since 2.1; the answer is in
@@ -110,19 +110,31 @@ runpodctl_list() {
 _runpodctl_judge() {
   local code=''
   RUNPODCTL_WHY='' RUNPODCTL_SAID=''
-  if [ "$2" = 0 ] && jq -e 'type == "array" or (type == "object" and (has("error") | not))' "$1" >/dev/null 2>&1; then
+  if [ "$2" = 0 ] && jq -es 'length == 1 and (.[0] | type == "array" or (type == "object" and (has("error") | not)))' \
+    "$1" >/dev/null 2>&1; then # -s: for jq 1.6, nothing at all is no fault
     return 0
   fi
   IFS=$'\x1f' read -r code RUNPODCTL_SAID < <(jq -nRr '
+    # What the API said may come wrapped: api error: {"error":"...","status":500} (status 500)
+    def unwrap: . as $all
+      | first((capture("api error: (?<said>\\{.*\\}) \\(status (?<status>[0-9]+)\\)$"),
+          capture("graphql error: status (?<status>[0-9]+): (?<said>\\{.*\\})$"))
+        | .status as $status | .said | fromjson? | (.error // .detail // .message // .errors[0].message | strings)
+        | "\(.) (status \($status))") // $all;
     [inputs] as $lines
     | first(($lines | join("\n") | fromjson?), ($lines[] | fromjson?) | objects | select(.error)) //
-      {error: ($lines | map(select(test("[^[:space:]]"))) | first // "it said nothing")}
-    | [(.code // ""), .error] | map(tostring | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:300]) | join("\u001f")' \
+      {error: ($lines | map(select(test("[^[:space:]]"))) | first // "")}
+    | [(.code // ""), (.error | tostring | unwrap)] | map(tostring | gsub("(<[^<>]{1,200}>|[ \u0000-\u001f\u007f])+"; " ") | .[0:300]) | join("\u001f")' \
     "$CORE_TMP/runpodctl.error" "$1" 2>/dev/null) || :
+  RUNPODCTL_SAID=${RUNPODCTL_SAID#Error: }
+  RUNPODCTL_SAID=${RUNPODCTL_SAID#failed to * pod: }
   RUNPODCTL_SAID=${RUNPODCTL_SAID:-status $2 and no word}
   shopt -s nocasematch
   _runpodctl_class "$code" "$RUNPODCTL_SAID"
   shopt -u nocasematch
+  case $RUNPODCTL_WHY:$2 in # killed, or it worked and printed what nobody can read
+    other:0 | other:1[3-9][0-9]) RUNPODCTL_WHY=ambiguous ;;
+  esac
   return 1
 }
 
@@ -137,9 +149,15 @@ _runpodctl_class() {
     *'status 410'*) RUNPODCTL_WHY=retired ;;
     *'not found'* | *'status 404'*) RUNPODCTL_WHY=gone ;;
     *'rate limit'* | *'too many requests'* | *'status 429'*) RUNPODCTL_WHY=rate ;;
-    *'connection refused'* | *'no such host'* | *'network is unreachable'*) RUNPODCTL_WHY=network ;;
-    *'deadline exceeded'* | *Client.Timeout* | *'connection reset'* | *EOF* | *'status 5'[0-9][0-9]* | \
-      *'Something went wrong'* | *INTERNAL_SERVER_ERROR* | *'could not be read'*) RUNPODCTL_WHY=ambiguous ;;
+    *'connection refused'* | *'no such host'* | *'network is unreachable'* | *'dial tcp'* | *'TLS handshake'*)
+      RUNPODCTL_WHY=network
+      ;;
+    *'deadline exceeded'* | *Client.Timeout* | *'i/o timeout'* | *'connection reset'* | *'broken pipe'* | *': EOF'* | \
+      *'unexpected EOF'* | *'failed to parse response'* | *'returned no data'* | *'status 5'[0-9][0-9]* | \
+      *'Internal Server Error'* | *'Something went wrong'* | *INTERNAL_SERVER_ERROR* | *'could not be read'*)
+      RUNPODCTL_WHY=ambiguous
+      ;;
+    *' is required'* | *'only one gpu id'* | *'unknown flag'* | *'unknown command'*) RUNPODCTL_WHY=usage ;;
     *) RUNPODCTL_WHY=other ;;
   esac
   case $RUNPODCTL_WHY:$1 in # the newest ones have codes too
@@ -164,7 +182,8 @@ runpodctl_graphql() {
     RUNPODCTL_SAID=$HTTP_ERROR
     return 1
   }
-  RUNPODCTL_SAID=$(jq -r '.errors[0].message // empty | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:300]' \
+  RUNPODCTL_SAID=$(jq -rs '.[0] | if type == "object" then .errors else error("no answer") end
+    | .[0].message // empty | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:300]' \
     "$CORE_TMP/runpodctl.answer" 2>/dev/null) || RUNPODCTL_SAID="HTTP $HTTP_STATUS"
   [ -z "$RUNPODCTL_SAID" ] && [ "$HTTP_STATUS" = 200 ]
 }

@@ -115,3 +115,177 @@ $5 at abc: <>
 $abc at 1: <>
 $999999 at 0.0001: <35999964000000>'
 }
+
+@test "prices in words, with as many digits as they have" {
+  run lib_both budget <<'SH'
+for usd in 0.4 0.44 1 12.50 0.345 0.000001 0.1000 7. 0 0.000 '' abc -1; do
+  BUDGET_RATE=?
+  budget_rate "$usd"
+  echo "$usd: $BUDGET_RATE"
+done
+budget_rate ''
+echo "<$BUDGET_RATE>"
+SH
+  assert_status 0
+  assert_equal "$output" '0.4: $0.40/h
+0.44: $0.44/h
+1: $1.00/h
+12.50: $12.50/h
+0.345: $0.345/h
+0.000001: $0.000001/h
+0.1000: $0.10/h
+7.: $7.00/h
+0: 
+0.000: 
+: 
+abc: 
+-1: 
+<>'
+}
+
+@test "what a pod costs that ran and stood still: its price, and then its disk" {
+  run lib_both budget <<'SH'
+while read -r rate seconds monthly stopped; do
+  budget_pod "$rate" "$seconds" "$monthly" "$stopped"
+  echo "$rate $seconds $monthly $stopped: $BUDGET_COST"
+done <<'CASES'
+0.44 3600 10 0
+0.44 3600 10 2592000
+0.44 3600 10 1296000
+0 3600 10 2592000
+0.44 0 0.2 1
+0.44 3600 abc 2592000
+abc 3600 10 2592000
+CASES
+budget_pod '' 100 '' 100
+echo "nothing known: $BUDGET_COST"
+budget_pod 0.44 -5 0 0
+echo "a clock that was set back: $BUDGET_COST"
+SH
+  assert_status 0
+  assert_equal "$output" '0.44 3600 10 0: 0.4400
+0.44 3600 10 2592000: 10.4400
+0.44 3600 10 1296000: 5.4400
+0 3600 10 2592000: 10.0000
+0.44 0 0.2 1: 0.0001
+0.44 3600 abc 2592000: 0.4400
+abc 3600 10 2592000: 10.0000
+nothing known: 0.0000
+a clock that was set back: 0.0000'
+}
+
+@test "which amount is less; one that is not known is not" {
+  run lib_both budget <<'SH'
+while read -r first second; do
+  budget_less "$first" "$second" && echo "$first < $second" || echo "not $first < $second"
+done <<'CASES'
+0.4 0.44
+0.44 0.4
+0.44 0.44
+0.44 0.440001
+9 10
+2 12.5
+0 0.000001
+abc 1
+1 abc
+CASES
+budget_less '' 1 || echo "not '' < 1"
+budget_less 1 '' || echo "not 1 < ''"
+SH
+  assert_equal "$output" "0.4 < 0.44
+not 0.44 < 0.4
+not 0.44 < 0.44
+0.44 < 0.440001
+9 < 10
+2 < 12.5
+0 < 0.000001
+not abc < 1
+not 1 < abc
+not '' < 1
+not 1 < ''"
+}
+
+@test "the most that a pod may cost: its limit in dollars, or what its minutes cost, whichever is less" {
+  run lib_both budget <<'SH'
+while IFS=, read -r rate dollars minutes; do
+  budget_ceiling "$rate" "$dollars" "$minutes"
+  echo "$rate,$dollars,$minutes: <$BUDGET_CEILING>"
+done <<'CASES'
+0.44,5,
+0.44,,60
+0.44,5,60
+0.44,0.2,60
+0.44,0.44,60
+1,,1
+0.44,,
+CASES
+SH
+  assert_status 0
+  assert_equal "$output" '0.44,5,: <5>
+0.44,,60: <0.4400>
+0.44,5,60: <0.4400>
+0.44,0.2,60: <0.2>
+0.44,0.44,60: <0.4400>
+1,,1: <0.0167>
+0.44,,: <>'
+}
+
+@test "minutes of a pod without a price are no ceiling" {
+  run lib_both budget <<'SH'
+for rate in '' 0 abc; do
+  budget_ceiling "$rate" '' 60
+  echo "<$rate>: <$BUDGET_CEILING>"
+  budget_ceiling "$rate" 5 60
+  echo "<$rate> with 5: <$BUDGET_CEILING>"
+done
+SH
+  assert_status 0
+  assert_equal "$output" '<>: <>
+<> with 5: <5>
+<0>: <>
+<0> with 5: <5>
+<abc>: <>
+<abc> with 5: <5>'
+}
+
+@test "a sum is no smaller than its parts; what is not known counts nothing" {
+  run lib_both budget <<'SH'
+sum() {
+  budget_total "$@"
+  echo "$*: $BUDGET_COST"
+}
+sum
+sum 0.44
+sum 0.0001 0.0001 0.0001
+sum 0.000001
+sum 1 '' abc 2.5
+sum 999999 999999
+SH
+  assert_status 0
+  assert_equal "$output" ': 0.0000
+0.44: 0.4400
+0.0001 0.0001 0.0001: 0.0003
+0.000001: 0.0001
+1  abc 2.5: 3.5000
+999999 999999: 1999998.0000'
+}
+
+@test "amounts in dollars and cents, rounded up" {
+  run lib_both budget <<'SH'
+for usd in 0 0.4 0.44 0.441 24.999 1000 0.000001 abc ''; do
+  BUDGET_DOLLARS=?
+  budget_dollars "$usd"
+  echo "$usd: $BUDGET_DOLLARS"
+done
+SH
+  assert_status 0
+  assert_equal "$output" '0: $0.00
+0.4: $0.40
+0.44: $0.44
+0.441: $0.45
+24.999: $25.00
+1000: $1000.00
+0.000001: $0.01
+abc: 
+: '
+}

@@ -68,9 +68,16 @@ provider_local_list() {
 }
 
 # provider_local_start ID - starts a stopped pod again, at new ports as a rented one; prints the
-# pod; EX_POD.
+# pod, also one that runs already; EX_POD.
 provider_local_start() {
+  local pod
   _local_dir "$1" || return
+  pod=$(_local_print "$_LOCAL_DIR")
+  case $pod in *'"status":"running"'*)
+    printf '%s\n' "$pod"
+    return
+    ;;
+  esac
   provider_local_check || return
   _local_end "$_LOCAL_DIR" && _local_boot "$_LOCAL_DIR" && provider_local_get "$1"
 }
@@ -96,6 +103,20 @@ provider_local_settling() { printf '0\n'; }
 # provider_local_preflight - prints what the account says; a machine of one's own has none.
 provider_local_preflight() { provider_local_check && printf '{}\n'; }
 
+# provider_local_doctor - prints what works and what does not, `ok|warn|bad TAB what TAB what to do` a line. Who makes
+# his pods elsewhere can do without local ones.
+provider_local_doctor() {
+  local state=warn count
+  [ "$AUTOPOD_PROVIDER" != local ] || state=bad
+  if core_quietly provider_local_check; then
+    printf 'ok\tlocal pods can be made: %s, %s\n' "$(os_sshd)" "${AUTOPOD_LOCAL_COMFYUI:-with the simulator of ComfyUI}"
+  else
+    printf '%s\tno local pod can be made: %s\t%s\n' "$state" "$CORE_ERROR" "$CORE_HINT"
+  fi
+  count=$(provider_local_list | grep -c '"status":"running"') || :
+  [ "$count" = 0 ] || printf 'ok\tlocal pods that run now: %s\n' "$count"
+}
+
 # provider_local_gpus - prints the one kind of "GPU" that there is; it goes by any name.
 provider_local_gpus() {
   jq -n -c --arg rate "${AUTOPOD_LOCAL_RATE:-0}" '{id: "CPU", name: "CPU", memory_gb: 0, pretends: true,
@@ -107,8 +128,9 @@ provider_local_volumes() { :; }
 
 # provider_local_self_stop_script ID - prints POSIX sh that ends the pod's processes from inside it.
 provider_local_self_stop_script() {
+  local quote="'" escaped="'\\''"
   _local_dir "$1" || return
-  printf 'dir=%q\n' "$_LOCAL_DIR"
+  printf "dir='%s'\n" "${_LOCAL_DIR//$quote/$escaped}" # %q may need Bash to read it
   helper_asset helpers/self_stop_local.sh
 }
 
@@ -201,7 +223,8 @@ AllowAgentForwarding no
 AllowTcpForwarding local
 Subsystem sftp internal-sftp
 PrintMotd no
-SetEnv AUTOPOD_POD_ID=${1##*/}
+# SHLVL: or bash would read the user's ~/.bashrc first, slow as it may be, also for a command.
+SetEnv AUTOPOD_POD_ID=${1##*/} SHLVL=1
 CONFIG
   os_spawn "$1/sshd.log" "$(os_sshd)" -D -e -f "$1/sshd_config" </dev/null
   _local_record "$1" sshd "$OS_PORT" &&

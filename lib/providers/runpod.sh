@@ -11,10 +11,14 @@ _AUTOPOD_PROVIDERS_RUNPOD_SH=1                         # @guard
 . "$AUTOPOD_LIB/helper.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/runpodctl.sh"
+. "$AUTOPOD_LIB/providers/runpod_doctor.sh"
 
 RUNPOD_CONSOLE=https://console.runpod.io/pods
-RUNPOD_DISK_MONTH=0.20     # dollars a GB and month for the disk of a stopped pod (docs.runpod.io, pods/pricing)
-RUNPOD_CONFIRM='0.5 1 2 4' # seconds between the looks at whether an order was carried out
+RUNPOD_DISK_MONTH=0.20                     # dollars a GB and month for the disk of a stopped pod (docs.runpod.io, pods/pricing)
+RUNPOD_VOLUME_MONTH=0.07                   # dollars a GB and month for a network volume up to 1 TB, and
+RUNPOD_VOLUME_MONTH_ABOVE=0.05             # for what is above that (docs.runpod.io, network volumes)
+RUNPOD_CONFIRM=${RUNPOD_CONFIRM-0.5 1 2 4} # seconds between the looks at whether an order was carried out
+RUNPOD_SETTLE=${RUNPOD_SETTLE-0 1 2 4 8}   # seconds before each look for a pod whose making is in doubt
 
 # provider_runpod_check - 0 when runpodctl 2.x and a key are there; nothing is contacted. EX_MISSING.
 provider_runpod_check() { core_need jq curl ssh ssh-keygen && runpodctl_check; }
@@ -31,6 +35,9 @@ provider_runpod_preflight() {
   jq -c '{balance: .clientBalance, spend_per_hr: .currentSpendPerHr}' "$CORE_TMP/runpod.user"
 }
 
+# provider_runpod_doctor - prints what works and what does not, `ok|warn|bad TAB what TAB what to do` a line.
+provider_runpod_doctor() { provider_runpod_doctor_report; }
+
 # provider_runpod_create SPEC - asks for one pod as the JSON SPEC says, and prints it; on failure PROVIDER_WHY
 # says whether another candidate may be tried (capacity), or a pod may have been made all the same (ambiguous).
 # EX_POD, EX_MISSING, EX_USAGE.
@@ -40,11 +47,14 @@ provider_runpod_create() {
   jq -j --arg keys "$_RUNPOD_KEYS" "$_RUNPOD_CREATE_ARGS" <<<"$1" >"$CORE_TMP/runpod.args" || return
   while IFS= read -r -d '' word; do words[${#words[@]}]=$word; done <"$CORE_TMP/runpod.args"
   args=("${args[@]}" "${words[@]}")
-  _runpod_make "$1" "${args[@]}" || _runpod_told "$EX_POD" "RunPod made no pod" || return
-  # The answer leaves out what was asked for: which GPU, and where.
-  _runpod_print "$CORE_TMP/runpod.made" | jq -c --argjson spec "$1" '
-    (if .gpu == "GPU" then .gpu = $spec.gpu_name else . end) | .cloud //= $spec.cloud | .volume //= $spec.volume
-    | .data_center //= (if $spec.data_center == "" then null else $spec.data_center end)'
+  _runpod_make "$1" "${args[@]}" || _runpod_told "$EX_POD" "RunPod makes no pod" || return
+  # The answer leaves out what was asked for: which GPU, and where. It has no address yet.
+  _runpod_print "$CORE_TMP/runpod.made" | jq -ce --argjson spec "$1" 'select(.id | type == "string")
+    | .status = "creating" | .created_at //= (now | floor | todate) | (if .gpu == "GPU" then .gpu = $spec.gpu_name else . end) | .cloud //= $spec.cloud | .volume //= $spec.volume
+    | .data_center //= (if $spec.data_center == "" then null else $spec.data_center end)' || {
+    PROVIDER_WHY=ambiguous
+    core_fail "$EX_POD" "runpodctl's answer about the new pod makes no sense" "$RUNPODCTL_UPGRADE"
+  }
 }
 
 # _runpod_make SPEC ARG... - gives the order. A pod of the community cloud comes with a public address, by which ssh
@@ -54,22 +64,24 @@ _runpod_make() {
   shift
   case $cloud in *'"cloud":"community"'*)
     ! runpodctl_order "$CORE_TMP/runpod.made" "$@" --public-ip || return 0
-    [ "$RUNPODCTL_WHY" = usage ] || return 1
+    case $RUNPODCTL_WHY:$RUNPODCTL_SAID in usage:* | other:*public-ip*) ;; *) return 1 ;; esac
     ;;
   esac
   runpodctl_order "$CORE_TMP/runpod.made" "$@"
 }
 
 # The words after `pod create`, each ended by NUL. 22/tcp is what ssh needs; ComfyUI's port is not exposed: that
-# would put it on a public proxy without a password.
+# would put it on a public proxy without a password. The disk is a volume disk (10 GB at least), where RunPod's images
+# have ComfyUI: that of the container is wiped by a stop, and outputs that were not downloaded would be lost.
 _RUNPOD_CREATE_ARGS='
   [ "--name", .name, "--gpu-id", .gpu_id, "--gpu-count", (.gpu_count // 1 | tostring),
     "--cloud-type", (.cloud // "secure" | ascii_upcase), "--ports", "22/tcp",
     "--env", ((.env // {}) + {PUBLIC_KEY: $keys} | tojson) ]
   + (if .template then ["--template-id", .template] else ["--image", .image] end)
-  + (if .disk_gb then ["--container-disk-in-gb", (.disk_gb | tostring)] else [] end)
   + (if (.data_center // "") != "" then ["--data-center-ids", .data_center] else [] end)
-  + (if .volume then ["--network-volume-id", .volume.id, "--volume-mount-path", .volume.mount] else [] end)
+  + (if .volume then
+       ["--network-volume-id", .volume.id, "--volume-mount-path", .volume.mount, "--container-disk-in-gb", (.disk_gb // 20 | tostring)]
+     else ["--volume-in-gb", ([.disk_gb, 10] | max | tostring), "--volume-mount-path", "/workspace"] end)
   | map(. + "\u0000") | add'
 
 # provider_runpod_get ID - prints the pod; EX_POD when there is none, EX_TUNNEL when RunPod can't be asked.
@@ -91,17 +103,23 @@ provider_runpod_list() {
   _runpod_print "$CORE_TMP/runpodctl.list"
 }
 
-# provider_runpod_start ID - starts a stopped pod; its address is new. Prints the pod. EX_POD when its machine has
-# no free GPU any more: then it is stopped again.
+# provider_runpod_start ID - starts a stopped pod; its address is new. Prints the pod, also one that runs already.
+# EX_POD when its machine has no free GPU any more: then it is stopped again.
 provider_runpod_start() {
+  local why said
   _runpod_id "$1" && provider_runpod_check || return
   runpodctl_order "$CORE_TMP/runpodctl.answer" pod start "$1" || {
-    case $RUNPODCTL_WHY in
-      gone) _runpod_no_pod "$1" ;;
-      capacity) _runpod_no_gpu "$1" ;;
-      *) _runpod_told "$EX_POD" "pod $1 can't be started" ;;
+    why=$RUNPODCTL_WHY said=$RUNPODCTL_SAID
+    case $why in
+      gone) _runpod_no_pod "$1" || return ;;
+      capacity) _runpod_no_gpu "$1" || return ;;
+      other | ambiguous) # it runs already, or all the same
+        _runpod_state "$1"
+        [ "$_RUNPOD_STATE" != running ] || why=''
+        ;;
     esac
-    return
+    RUNPODCTL_WHY=$why RUNPODCTL_SAID=$said
+    [ -z "$why" ] || _runpod_told "$EX_POD" "pod $1 can't be started" || return
   }
   provider_runpod_get "$1" >"$CORE_TMP/runpod.started" || return
   [ "$(jq -r '.gpu_count' "$CORE_TMP/runpod.started")" != 0 ] || {
@@ -114,7 +132,10 @@ provider_runpod_start() {
 
 # provider_runpod_stop ID - stops the pod and prints it as it is then; EX_POD_LEFT when that can't be confirmed.
 provider_runpod_stop() {
-  _runpod_id "$1" && provider_runpod_check && _runpod_end stop "$1" && provider_runpod_get "$1"
+  _runpod_id "$1" && provider_runpod_check && _runpod_end stop "$1" || return
+  ! core_quietly provider_runpod_get "$1" || return 0
+  # That it is stopped was seen past runpodctl.
+  printf '{"id":"%s","desiredStatus":"EXITED"}' "$1" >"$CORE_TMP/runpod.pod" && _runpod_print "$CORE_TMP/runpod.pod"
 }
 
 # provider_runpod_terminate ID - ends the pod for good; EX_POD_LEFT when that can't be confirmed.
@@ -149,12 +170,16 @@ _RUNPOD_GPU='
      stock: (if (.stockStatus // "") == "" then null else .stockStatus end), available: (.available != false),
      data_centers: (if .dataCenterAvailability then [.dataCenterAvailability[] | {id: .dataCenterId, stock: .stockStatus}] else null end)}'
 
-# provider_runpod_volumes - prints the account's network volumes, a line each; EX_TUNNEL, EX_MISSING.
+# provider_runpod_volumes - prints the account's network volumes, a line each, with what they cost; EX_TUNNEL,
+# EX_MISSING.
 provider_runpod_volumes() {
   provider_runpod_check || return
   runpodctl_ask "$CORE_TMP/runpod.volumes" network-volume list ||
     _runpod_told "$EX_TUNNEL" "RunPod's network volumes can't be listed" || return
-  jq -c '.[] | {id, name, size_gb: .size, data_center: .dataCenterId}' "$CORE_TMP/runpod.volumes"
+  jq -c --argjson up_to_1_tb "$RUNPOD_VOLUME_MONTH" --argjson above "$RUNPOD_VOLUME_MONTH_ABOVE" '.[]
+    | {id, name, size_gb: .size, data_center: .dataCenterId,
+       usd_per_month: (([.size // 0, 1000] | min * $up_to_1_tb) + ([(.size // 0) - 1000, 0] | max * $above)
+         | . * 100 | round / 100)}' "$CORE_TMP/runpod.volumes"
 }
 
 # provider_runpod_self_stop_script ID - prints POSIX sh that stops the pod from inside it, by the pod's own key,
@@ -196,7 +221,8 @@ _runpod_told() {
     balance) todo="add credit at console.runpod.io/user/billing" ;;
     capacity) todo="try another GPU or data centre (autopod-gpus shows the stock), or later" ;;
     rate) todo="RunPod takes no more requests for now: wait a minute" ;;
-    network | ambiguous) todo="is the network there? RunPod's state: uptime.runpod.io" ;;
+    network) todo="is the network there?" ;;
+    ambiguous) todo="RunPod has trouble, or the way to it: try again later (its state: uptime.runpod.io)" ;;
   esac
   core_fail "$code" "$2: $RUNPODCTL_SAID" "$todo"
 }
@@ -295,6 +321,6 @@ _runpod_state() {
   esac
 }
 
-# provider_runpod_settling - prints the pauses between looks for a pod whose making is in doubt: a pod that was
-# made shows up in the list within seconds.
-provider_runpod_settling() { printf '0\n1\n2\n4\n8\n'; }
+# provider_runpod_settling - prints the pauses before the looks for a pod whose making is in doubt: one that was made
+# shows up in the list within seconds.
+provider_runpod_settling() { printf '%s\n' "$RUNPOD_SETTLE"; }

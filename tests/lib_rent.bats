@@ -1,0 +1,361 @@
+#!/usr/bin/env bats
+# lib/rent.sh: from a wish to a pod. The provider is a stand-in that does what a list of fates says; the candidates are
+# worked out by the real helper.
+
+load test_helper
+load lib_helper
+
+setup() {
+  autopod_setup
+  export AUTOPOD_PROVIDER=runpod
+  printf '%s\n' \
+    '{"id":"NVIDIA A40","name":"A40","memory_gb":48,"price":{"secure":0.4,"community":0.35},"clouds":["secure","community"],"stock":"High","available":true,"data_centers":[{"id":"US-GA-1","stock":"High"},{"id":"CA-MTL-1","stock":"Low"}]}' \
+    '{"id":"NVIDIA RTX A6000","name":"RTX A6000","memory_gb":48,"price":{"secure":0.49,"community":null},"clouds":["secure"],"stock":"Low","available":true,"data_centers":[{"id":"US-GA-1","stock":"Low"}]}' \
+    '{"id":"NVIDIA RTX A5000","name":"RTX A5000","memory_gb":24,"price":{"secure":0.27,"community":null},"clouds":["secure"],"stock":"High","available":true,"data_centers":null}' \
+    '{"id":"NVIDIA H100 PCIe","name":"H100 PCIe","memory_gb":80,"price":{"secure":2.39,"community":null},"clouds":["secure"],"stock":"High","available":true,"data_centers":null}' \
+    >gpus
+  printf '{"id":"vol1","name":"models","size_gb":100,"data_center":"CA-MTL-1"}\n' >volumes
+  printf '{"balance":25,"spend_per_hr":0}\n' >account
+  : >fates
+  : >boots
+  : >events
+}
+
+# rent [ARG...] - runs the program on stdin with a provider that does as the files of this directory say:
+#   gpus, volumes, account   what it prints; a missing one is a failure
+#   fates                    of the next create: PRICE, or WHY (and TEXT)
+#   boots                    of the next pod that was made: `ready`, or STATUS REASON
+#   events                   what happened
+rent() {
+  local text
+  text=$(cat)
+  lib 'config rent' "$@" <<SH
+ui_init
+core_trap
+config_load
+core_tmpdir
+PODS=0
+provider_runpod_check() { [ ! -e no-tool ] || core_fail "\$EX_MISSING" 'no tool'; }
+provider_runpod_gpus() { cat gpus 2>/dev/null || core_fail "\${GPUS_FAIL:-\$EX_TUNNEL}" 'no list today'; }
+provider_runpod_volumes() { cat volumes; }
+provider_runpod_preflight() { cat account 2>/dev/null || core_fail "\$EX_MISSING" 'the key is wrong'; }
+provider_runpod_settling() { echo 0; }
+provider_runpod_list() { cat listed 2>/dev/null || :; }
+provider_runpod_get() { core_fail "\$EX_POD" 'no such pod'; }
+provider_runpod_terminate() { echo "terminated \$1" >>events; }
+next() { { IFS= read -r NEXT; cat >rest; } <"\$1" && cp rest "\$1"; }
+provider_runpod_create() {
+  jq -r '"asked \(.gpu_id)|\(.data_center)|\(.cloud)|\(.gpu_count)"' <<<"\$1" >>events
+  printf '%s\n' "\$1" >spec
+  PODS=\$((PODS + 1))
+  next fates
+  case \$NEXT in
+    [0-9]*)
+      jq -c --arg id "pod\$PODS" --arg rate "\$NEXT" '{id: \$id, name, provider: "runpod", status: "creating", gpu: .gpu_name, gpu_count,
+        cost_per_hr: (\$rate | tonumber), created_at: (now | floor | todate), image, volume, ssh: null, comfy_port: 8188, reason: null,
+        data_center: (if .data_center == "" then null else .data_center end), cloud, owner: null, stopped_usd_per_month: 0}' <<<"\$1"
+      ;;
+    *) PROVIDER_WHY=\${NEXT%% *} && core_fail "\$EX_POD" "\${NEXT#* }" ;;
+  esac
+}
+is_ready() {
+  next boots
+  set -- \$NEXT
+  echo "boot \$POD_ID \$1" >>events
+  [ "\$1" != ready ] || return 0
+  SSH_REASON=\${2:-}
+  core_fail "\$1" "pod \$POD_ID did not boot"
+}
+# get WISH [LIMITS] - what a command does
+get() { rent_pod runpod "\$(rent_wish "\$1")" run "\${2:-{\\}}" is_ready; }
+$text
+SH
+}
+
+# happened LINE... - that, and nothing else
+happened() { assert_equal "$(cat events)" "$(printf '%s\n' "$@")" 'what happened'; }
+
+# --- the wish -------------------------------------------------------------------------------------
+
+@test "a wish is filled up from the settings; what it says goes before; nothing empty is left in it" {
+  run rent <<'SH'
+rent_wish '{}' | jq -cS .
+AUTOPOD_DATACENTER=US-GA-1 AUTOPOD_VOLUME_ID=vol1 AUTOPOD_TEMPLATE=tpl AUTOPOD_MAX_PRICE=0.5 AUTOPOD_DISK_GB=60
+rent_wish '{"gpu_type":"L40S","gpu_count":2,"image":null,"cloud":""}' | jq -cS .
+rent_wish '{"image":"mine:1","max_price_usd_per_hour":3,"volume_id":"vol2","datacenter":null}' | jq -cS .
+AUTOPOD_PROVIDER=local
+rent_wish '{}' | jq -c .gpu_type
+SH
+  assert_status 0
+  assert_equal "${lines[0]}" '{"cloud":"secure","disk_gb":40,"gpu_count":1,"gpu_type":"A40,A6000,A5000","image":"runpod/comfyui:cuda12.8","volume_mount":"/workspace"}'
+  assert_equal "${lines[1]}" '{"cloud":"secure","datacenter":"US-GA-1","disk_gb":60,"gpu_count":2,"gpu_type":"L40S","image":"runpod/comfyui:cuda12.8","max_price_usd_per_hour":0.5,"template":"tpl","volume_id":"vol1","volume_mount":"/workspace"}'
+  assert_equal "${lines[2]}" '{"cloud":"secure","datacenter":"US-GA-1","disk_gb":60,"gpu_count":1,"gpu_type":"A40,A6000,A5000","image":"mine:1","max_price_usd_per_hour":3,"volume_id":"vol2","volume_mount":"/workspace"}'
+  assert_equal "${lines[3]}" null
+}
+
+# --- the plan -------------------------------------------------------------------------------------
+
+@test "the plan: candidates in order, as a table and as JSON; nothing is made" {
+  run --separate-stderr rent <<'SH'
+rent_plan runpod "$(rent_wish '{"datacenter":"US-GA-1,CA-MTL-1","gpu_type":"A40,A6000"}')"
+rent_show
+rent_show json
+SH
+  assert_status 0
+  assert_equal "${lines[0]}" '    GPU                        DATA CENTER  CLOUD      PRICE      STOCK'
+  assert_equal "${lines[1]}" '1   A40                        US-GA-1      secure     $0.40/h    High'
+  assert_equal "${lines[2]}" '2   A40                        CA-MTL-1     secure     $0.40/h    Low'
+  assert_equal "${lines[3]}" '3   RTX A6000                  US-GA-1      secure     $0.49/h    Low'
+  assert_equal "$(tail -n 1 <<<"$output" | jq -c '.[0]')" \
+    '{"gpu_id":"NVIDIA A40","gpu":"A40","data_center":"US-GA-1","cloud":"secure","cost_per_hr":0.4,"stock":"High","memory_gb":48}'
+  happened
+}
+
+@test "without a list of GPUs the names are resolved all the same, and it is said that prices are not known" {
+  rm gpus
+  run --separate-stderr rent <<'SH'
+rent_plan runpod "$(rent_wish '{"gpu_type":"4090"}')"
+rent_show
+rent_show json | jq -c '.[0] | [.gpu_id, .cost_per_hr, .stock, .data_center]'
+SH
+  assert_status 0
+  assert_contains 'neither stock nor prices are known' "$stderr"
+  assert_contains 'no list today' "$stderr"
+  assert_matches 'RTX 4090 +any +secure +unknown'
+  assert_contains '["NVIDIA GeForce RTX 4090",null,null,null]'
+}
+
+@test "a key that is not accepted, a missing tool, an unknown provider, a wrong wish: code and words, and no pod" {
+  : >no-tool
+  run rent <<<'get "{}"'
+  assert_status 3
+  assert_contains 'no tool'
+  rm no-tool
+  mv gpus away
+  GPUS_FAIL=3 run rent <<<'get "{}"'
+  assert_status 3
+  assert_contains 'no list today'
+  mv away gpus
+  run rent <<<'rent_pod nobody "{}" run "{}" is_ready'
+  assert_status 2
+  assert_contains 'no provider "nobody"'
+  run rent <<<"get '{\"gpu_type\":\"A4o\"}'"
+  assert_status 2
+  assert_contains A40
+  run rent <<<"get '{\"volume_id\":\"vol1\",\"datacenter\":\"US-GA-1\"}'"
+  assert_status 2
+  assert_contains 'Volume vol1 is in CA-MTL-1, but you asked for US-GA-1'
+  run rent <<<"get '{\"max_price_usd_per_hour\":0.01}'"
+  assert_status 4
+  happened
+}
+
+# --- one after another ----------------------------------------------------------------------------
+
+@test "the first that can be had, as it was asked for" {
+  echo 0.4 >fates
+  echo ready >boots
+  run rent <<'SH'
+get '{"volume_id":"vol1","disk_gb":77,"gpu_count":1}' '{"max_cost_usd":5,"minutes":60}'
+echo "$POD_ID $POD_GPU $POD_RATE $POD_VOLUME_ID $POD_VOLUME_MOUNT"
+jq -c '[.intents, (.pods.pod1 | .price, .limits)]' "$AUTOPOD_HOME/pods.json"
+SH
+  assert_status 0
+  assert_contains 'pod1 A40 0.4 vol1 /workspace'
+  assert_contains '[{},0.4,{"max_cost_usd":5,"minutes":60}]'
+  assert_contains 'pod1, A40, $0.40/h, CA-MTL-1'
+  happened 'asked NVIDIA A40|CA-MTL-1|secure|1' 'boot pod1 ready'
+  assert_matches '^autopod-run-[0-9TZ-]+-[0-9a-f]+$' "$(jq -r .name spec)"
+  assert_equal "$(jq -c '[.disk_gb, .image, .template, .volume, .env.AUTOPOD_INSTALLATION]' spec)" \
+    "[77,\"runpod/comfyui:cuda12.8\",null,{\"id\":\"vol1\",\"mount\":\"/workspace\"},\"$(cat "$AUTOPOD_HOME/installation")\"]"
+}
+
+@test "no capacity: on to the next GPU; when nobody has one, all that was tried is named" {
+  printf 'capacity none left\ncapacity none left\n0.27\n' >fates
+  echo ready >boots
+  run rent <<<'get "{}"'
+  assert_status 0
+  assert_contains 'none left'
+  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA RTX A6000||secure|1' 'asked NVIDIA RTX A5000||secure|1' 'boot pod3 ready'
+  : >events
+  printf 'capacity none left\n%.0s' 1 2 3 >fates
+  run rent <<<'get "{}"'
+  assert_status 4
+  assert_contains 'no pod could be had: A40; RTX A6000; RTX A5000'
+  assert_contains autopod-gpus
+  run jq -c '[.intents, .pods]' "$AUTOPOD_HOME/pods.json"
+  assert_contains '[{},'
+}
+
+@test "what the next candidate would not help is the end" {
+  local why
+  for why in balance auth usage rate network other; do
+    : >events
+    echo "$why so it is" >fates
+    run rent <<<'get "{}"'
+    assert_status 4
+    assert_contains 'error: so it is'
+    happened 'asked NVIDIA A40||secure|1'
+  done
+}
+
+@test "an answer that says nothing: a pod by that name is taken; without one the next is tried, but not for ever" {
+  printf 'ambiguous timeout\n0.49\n' >fates
+  echo ready >boots
+  run rent <<<'get "{}"; echo "$POD_ID"'
+  assert_status 0
+  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA RTX A6000||secure|1' 'boot pod2 ready'
+  : >events
+  printf 'ambiguous timeout\n%.0s' 1 2 3 >fates
+  run rent <<<'get "{}"'
+  assert_status 4
+  assert_contains timeout
+  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA RTX A6000||secure|1'
+  : >events
+  echo 'ambiguous timeout' >fates
+  echo ready >boots
+  run rent <<'SH'
+provider_runpod_list() {
+  jq -c '{id: "adopted", name, provider: "runpod", status: "creating", gpu: "A40", gpu_count: 1, cost_per_hr: 0.4, created_at: null,
+    image: null, volume: null, ssh: null, comfy_port: 8188, reason: null, data_center: null, cloud: null, owner: null, stopped_usd_per_month: 0}' spec
+}
+get '{}'
+echo "$POD_ID"
+SH
+  assert_status 0
+  happened 'asked NVIDIA A40||secure|1' 'boot adopted ready'
+  : >events
+  echo 'ambiguous timeout' >fates
+  run rent <<'SH'
+provider_runpod_list() { core_fail "$EX_TUNNEL" 'no way there'; }
+get '{}'
+SH
+  assert_status 12
+  assert_contains 'may have been made'
+  happened 'asked NVIDIA A40||secure|1'
+}
+
+# --- pods that do not become ready ----------------------------------------------------------------
+
+@test "a pod that does not become ready is ended, what it cost is told, and the next is tried" {
+  printf '0.4\n0.49\n' >fates
+  printf '5 timeout\nready\n' >boots
+  run rent <<<'get "{}"; echo "$POD_ID"'
+  assert_status 0
+  assert_contains 'Pod pod1 is terminated; it cost '
+  happened 'asked NVIDIA A40||secure|1' 'boot pod1 5' 'terminated pod1' 'asked NVIDIA RTX A6000||secure|1' 'boot pod2 ready'
+  run jq -r '.pods | keys | join(" ")' "$AUTOPOD_HOME/pods.json"
+  assert_equal "$output" pod2
+}
+
+@test "no more than three pods that do not become ready are paid for" {
+  printf '0.4\n%.0s' 1 2 3 4 >fates
+  printf '4\n%.0s' 1 2 3 4 >boots
+  run rent <<<"get '{\"gpu_type\":\"A40,A6000,A5000,H100 PCIe\"}'"
+  assert_status 4
+  assert_equal "$(grep -c ^terminated events)" 3
+  assert_equal "$(grep -c ^asked events)" 3
+}
+
+@test "a key that the pod does not know, and a fault of ours, would be no better elsewhere; the pod is ended" {
+  local boot
+  for boot in '5 denied' '5 hostkey' '5 local' '1' '3'; do
+    : >events
+    printf '0.4\n0.49\n' >fates
+    echo "$boot" >boots
+    run rent <<<'get "{}"'
+    assert_status "${boot%% *}"
+    happened 'asked NVIDIA A40||secure|1' "boot pod1 ${boot%% *}" 'terminated pod1'
+  done
+}
+
+@test "one that can't be ended is code 12, and no other is made" {
+  printf '0.4\n0.49\n' >fates
+  echo '4' >boots
+  run rent <<'SH'
+provider_runpod_terminate() { core_fail "$EX_POD_LEFT" 'it will not go'; }
+provider_runpod_get() { :; }
+get '{}'
+SH
+  assert_status 12
+  assert_contains 'may still be running'
+  assert_equal "$(grep -c ^asked events)" 1
+}
+
+# --- money ----------------------------------------------------------------------------------------
+
+@test "a price above what needs no question: --yes, or an answer; without a terminal nothing is made" {
+  printf '2.39\n' >fates
+  echo ready >boots
+  run rent <<<"get '{\"gpu_type\":\"H100 PCIe\"}'"
+  assert_status 2
+  assert_contains 'H100 PCIe costs $2.39/h'
+  assert_contains -- --yes
+  happened
+  run rent <<<"UI_YES=1; get '{\"gpu_type\":\"H100 PCIe\"}'"
+  assert_status 0
+  happened 'asked NVIDIA H100 PCIe||secure|1' 'boot pod1 ready'
+  : >events
+  printf '0.8\n' >fates
+  echo ready >boots
+  AUTOPOD_ASK_ABOVE=0.5 run rent <<<"get '{\"gpu_count\":2}'"
+  assert_status 2
+  assert_contains 'costs $0.80/h' # the price of the whole pod
+  AUTOPOD_ASK_ABOVE=3 run rent <<<"get '{\"gpu_type\":\"H100 PCIe\"}'"
+  assert_status 0
+}
+
+@test "a pod that turns out dearer than was agreed to is ended at once" {
+  echo 1.5 >fates
+  run rent <<<'get "{}"'
+  assert_status 4
+  assert_contains 'pod1 costs $1.5 an hour, more than $1: it was ended at once'
+  happened 'asked NVIDIA A40||secure|1' 'terminated pod1'
+  : >events
+  echo 0.6 >fates
+  run rent <<<"UI_YES=1; get '{\"max_price_usd_per_hour\":0.5}'"
+  assert_status 4
+  assert_contains 'more than $0.5'
+  happened 'asked NVIDIA A40||secure|1' 'terminated pod1'
+  run jq -c '[.pods, .intents]' "$AUTOPOD_HOME/pods.json"
+  assert_equal "$output" '[{},{}]'
+}
+
+@test "the account: nothing on it is the end; too little for the limit is told; a provider without money has none" {
+  printf '{"balance":0,"spend_per_hr":0}\n' >account
+  run rent <<<'get "{}"'
+  assert_status 4
+  assert_contains 'the balance of the account is $0'
+  printf '{"balance":-1.5,"spend_per_hr":0}\n' >account
+  run rent <<<'get "{}"'
+  assert_status 4
+  rm account
+  run rent <<<'get "{}"'
+  assert_status 3
+  assert_contains 'the key is wrong'
+  happened
+  local limits
+  while IFS='|' read -r balance limits wanted; do
+    : >events
+    printf '{"balance":%s}\n' "$balance" >account
+    echo 0.4 >fates
+    echo ready >boots
+    run rent <<<"get '{}' '$limits'"
+    assert_status 0
+    case $wanted in
+      '') refute_contains balance ;;
+      *) assert_contains "$wanted" ;;
+    esac
+  done <<'CASES'
+1|{"max_cost_usd":5}|the balance of $1.00 lasts for 2h 30m of this pod: less than its limit, $5.00
+1|{"minutes":600}|less than its limit, $4.00
+1|{"max_cost_usd":5,"minutes":60}|
+25|{"max_cost_usd":5,"minutes":600}|
+0.01|{}|
+CASES
+  printf '{}\n' >account
+  echo 0.4 >fates
+  echo ready >boots
+  run rent <<<"get '{}' '{\"max_cost_usd\":5}'"
+  assert_status 0
+}
