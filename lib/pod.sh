@@ -21,7 +21,6 @@ POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_GPU_COUNT='' 
 POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0 POD_REASON=''
 POD_IMAGE='' POD_DATA_CENTER='' POD_CLOUD='' POD_VOLUME_ID='' POD_VOLUME_MOUNT='' POD_OURS='' POD_LIMIT='' POD_UNTIL=''
 _POD_RAN=0 _POD_RESTED=0 _POD_STATE='' _POD_STATE_AT='' # its record: seconds it ran and stood still before _POD_STATE_AT
-_POD_WISH=''                                            # the name of a pod that is being made
 
 # pod_provider NAME - 0, or EX_USAGE when there is no such provider.
 pod_provider() {
@@ -39,98 +38,6 @@ pod_providers_in_use() {
   for provider in $POD_PROVIDERS; do
     case $seen in *" $provider "* | *"\"provider\":\"$provider\""*) printf '%s\n' "$provider" ;; esac
   done
-}
-
-# --- making one ---
-
-# pod_create PROVIDER SPEC PURPOSE LIMITS - makes a pod as SPEC (JSON, see the providers) says and loads it; its name
-# and its LIMITS (JSON: max_cost_usd, minutes) are on disk before the call, its id right after. On failure
-# PROVIDER_WHY says why. EX_POD, EX_MISSING; EX_POD_LEFT when nobody can say whether there is one.
-pod_create() {
-  local made=$CORE_TMP/made.json status=0
-  pod_provider "$1" && state_installation && os_random_hex 4 || return
-  os_utc_compact
-  _POD_WISH=autopod-${3:+${3//[!A-Za-z0-9_-]/-}-}$OS_UTC-$OS_HEX _POD_WISH_PROVIDER=$1 PROVIDER_WHY=''
-  os_now
-  os_process_start "$$" || return
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --arg provider "$1" --argjson at "$OS_NOW" \
-    --arg maker "$$-$OS_START" --argjson limits "$4" \
-    '.intents[$name] = {provider: $provider, at: $at, maker: $maker, limits: $limits}' || return
-  "provider_$1_create" "$(jq -c --arg name "$_POD_WISH" --arg us "$STATE_INSTALLATION" \
-    '.name = $name | .env.AUTOPOD_INSTALLATION = $us' <<<"$2")" >"$made" || status=$?
-  if [ "$status" != 0 ] && [ "$PROVIDER_WHY" = ambiguous ]; then
-    _pod_reconcile "$1" && cp -- "$CORE_TMP/reconciled.json" "$made" && status=0 || status=$?
-    if [ "$status" = 1 ]; then status=$EX_POD; fi
-  fi
-  [ "$status" != "$EX_POD_LEFT" ] || return "$status" # the wish stays on disk: autopod-sweep looks for it
-  [ "$status" = 0 ] || {
-    _pod_forget_wish "$_POD_WISH"
-    return "$status"
-  }
-  pod_load "$made" && state_lock "pod-$POD_ID" 0 && _pod_record "$made" || return # from here on pod_settle finds the pod
-  _POD_WISH=''
-}
-
-# _pod_record FILE - the pod that was made is written down, with its price of now: later answers may say 0.
-_pod_record() {
-  os_now
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_POD_WISH" --argjson at "$OS_NOW" --slurpfile pod "$1" '
-    .intents[$name].limits as $limits | del(.intents[$name])
-    | .pods[$pod[0].id] = {pod: $pod[0], provider: $pod[0].provider, since: $at, price: $pod[0].cost_per_hr, limits: $limits,
-        ran: 0, rested: 0, state: "running", state_at: $at}' || return
-  pod_load "$1"
-}
-
-# pod_adopt FILE - writes down the pod in FILE (pod_json) if it is ours by its stamp and nothing on disk says so: a
-# pods.json was lost, or its maker died at the wrong moment. It has no limits then.
-pod_adopt() {
-  state_update "$AUTOPOD_HOME/pods.json" --slurpfile pod "$1" '$pod[0] as $pod
-    | if $pod.ours and .pods[$pod.id] == null then
-        ($pod.created_at | fromdateiso8601? // now | floor) as $since
-        | .pods[$pod.id] = {pod: ($pod | del(.ours, .known)), provider: $pod.provider, since: $since, price: $pod.cost_per_hr,
-            limits: {}, ran: 0, rested: 0, state: "running", state_at: $since}
-      else . end'
-}
-
-# _pod_reconcile PROVIDER - after an answer that says nothing for certain: is there a pod by the name of our wish?
-# It is in reconciled.json then; 1 when there certainly is none; EX_POD_LEFT when nobody can say.
-_pod_reconcile() {
-  local pause
-  ui_progress "the answer got lost: looking whether the pod was made"
-  for pause in $("provider_$1_settling"); do
-    core_sleep "$pause"
-    core_quietly "provider_$1_list" >"$CORE_TMP/reconcile" || {
-      core_fail "$EX_POD_LEFT" "a pod $_POD_WISH may have been made, and RunPod does not say" \
-        "look at autopod-ls in a minute; autopod-sweep ends what was left behind"
-      return
-    }
-    jq -c --arg name "$_POD_WISH" 'select(.name == $name)' "$CORE_TMP/reconcile" >"$CORE_TMP/reconciled.json"
-    [ ! -s "$CORE_TMP/reconciled.json" ] || return 0
-  done
-  return 1
-}
-
-# pod_settle - after a pod_create that did not come to its end: loads the pod that the provider may have
-# made all the same, known by its name; 1 when there is none.
-pod_settle() {
-  local found=0
-  [ -n "$_POD_WISH" ] || return 1
-  _pod_reconcile "$_POD_WISH_PROVIDER" || found=$?
-  case $found in
-    0) pod_load "$CORE_TMP/reconciled.json" || found=1 ;;
-    "$EX_POD_LEFT")
-      CORE_STATUS=$EX_POD_LEFT _POD_WISH=''
-      return 1
-      ;;
-  esac
-  _pod_forget_wish "$_POD_WISH"
-  return "$found"
-}
-
-# _pod_forget_wish NAME
-_pod_forget_wish() {
-  _POD_WISH=''
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$1" 'del(.intents[$name])' || :
 }
 
 # --- knowing them ---
@@ -375,12 +282,12 @@ pod_cost() {
 pod_price() {
   budget_rate "$POD_RATE"
   POD_PRICE=${BUDGET_RATE:-free}
-  pod_is_priced || POD_PRICE='price unknown'
+  [ "$POD_PROVIDER" = local ] || [ -n "$BUDGET_RATE" ] || POD_PRICE='price unknown'
 }
 
 # pod_is_priced - 0 when it can be said what the loaded pod has cost. RunPod tells the price of pods that run; of those
-# that stand still only we know it, if we made them.
-pod_is_priced() { [ "$POD_PROVIDER" = local ] || budget_less 0 "$POD_RATE"; }
+# that stand still only we know it, if we made them. When a pod was made not every runpodctl tells in its list.
+pod_is_priced() { [ "$POD_PROVIDER" = local ] || { [ "$POD_SINCE" != 0 ] && budget_less 0 "$POD_RATE"; }; }
 
 # pod_is_ours - 0 when the loaded pod is of this installation; the provider is asked again when nothing on disk says
 # so, since lists do not tell the stamp.

@@ -11,6 +11,7 @@ _AUTOPOD_RENT_SH=1                         # @guard
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/wish.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 
 RENT_BOOTS=3               # how many pods that do not become ready are paid for before we give up
@@ -91,7 +92,7 @@ rent_pod() {
     _rent_agree "$_RENT_PRICE" || return
     ui_progress "asking for $_RENT_LABEL"
     status=0
-    core_quietly pod_create "$1" "$(_rent_spec "$2")" "$3" "$4" || status=$?
+    core_quietly wish_make "$1" "$(_rent_spec "$2")" "$3" "$4" || status=$?
     if [ "$status" != 0 ]; then
       case $PROVIDER_WHY in
         capacity) ;;

@@ -157,7 +157,9 @@ _runpodctl_class() {
       *'Internal Server Error'* | *'Something went wrong'* | *INTERNAL_SERVER_ERROR* | *'could not be read'*)
       RUNPODCTL_WHY=ambiguous
       ;;
-    *' is required'* | *'only one gpu id'* | *'unknown flag'* | *'unknown command'*) RUNPODCTL_WHY=usage ;;
+    *' is required'* | *'only one gpu id'* | *'unknown flag'* | *'unknown command'* | *'status 4'[0-9][0-9]*)
+      RUNPODCTL_WHY=usage
+      ;;
     *) RUNPODCTL_WHY=other ;;
   esac
   case $RUNPODCTL_WHY:$1 in # the newest ones have codes too
@@ -166,7 +168,7 @@ _runpodctl_class() {
     other:not_found) RUNPODCTL_WHY=gone ;;
     other:rate_limited) RUNPODCTL_WHY=rate ;;
     other:network_error | other:timeout | other:server_error) RUNPODCTL_WHY=ambiguous ;;
-    other:usage_error) RUNPODCTL_WHY=usage ;;
+    other:usage_error | other:bad_request | other:conflict) RUNPODCTL_WHY=usage ;;
   esac
 }
 

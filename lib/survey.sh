@@ -10,6 +10,7 @@ _AUTOPOD_SURVEY_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/wish.sh"
 
 SURVEY_YOUNG=600 # seconds: a pod that was made later than that may not have got around yet
 
@@ -36,7 +37,7 @@ _survey_doubts() {
     why=0
     core_quietly pod_json >"$CORE_TMP/doubt" || why=$?
     case $why in
-      0) pod_adopt "$CORE_TMP/doubt" && cat "$CORE_TMP/doubt" >>"$CORE_TMP/surveyed" || status=$? ;;
+      0) wish_adopt "$CORE_TMP/doubt" && cat "$CORE_TMP/doubt" >>"$CORE_TMP/surveyed" || status=$? ;;
       "$EX_POD") _survey_gone "$POD_ID" ;;
       *) core_fail "$why" "$CORE_ERROR" "$CORE_HINT" || status=$why ;;
     esac

@@ -12,6 +12,7 @@ _AUTOPOD_TARGET_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/wish.sh"
 . "$AUTOPOD_LIB/rent.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 . "$AUTOPOD_LIB/comfy.sh"
@@ -195,7 +196,7 @@ _target_make() {
 
 # _target_settle - a pod whose making did not come to its end is ended.
 _target_settle() {
-  pod_settle || return 0
+  wish_settle || return 0
   pod_terminate || CORE_STATUS=$?
   POD_ID=''
 }

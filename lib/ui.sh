@@ -69,8 +69,9 @@ ui_clean() {
   done
 }
 
-# ui_secret TEXT - from here on TEXT is masked wherever we speak.
-ui_secret() { UI_SECRETS[${#UI_SECRETS[@]}]=$1; }
+# ui_secret TEXT - from here on TEXT is masked wherever we speak; not what is too short to be a key, which would only
+# make everything else unreadable.
+ui_secret() { [ "${#1}" -lt 8 ] || UI_SECRETS[${#UI_SECRETS[@]}]=$1; }
 
 # ui_tell LEVEL TEXT - an error, hint, warning, note (info), or detail, as CORE_TELL.
 ui_tell() {

@@ -64,11 +64,11 @@ make_pod() {
   local status=0
   mkdir -p "$HOME"
   make_home
-  program "$AUTOPOD_HOME/program" config pod tunnel <<'SH'
+  program "$AUTOPOD_HOME/program" config pod wish tunnel <<'SH'
 ui_init
 core_trap
 config_load
-pod_create local '{}' '' '{}'
+wish_make local '{}' '' '{}'
 SH
   bash "$AUTOPOD_HOME/program" >/dev/null 2>"$AUTOPOD_HOME/said" 3>&- || status=$?
   case $status in
@@ -85,7 +85,7 @@ need_pod() {
 
 # pod_away - ends the pods in $AUTOPOD_HOME, and their tunnels
 pod_away() {
-  program "$AUTOPOD_HOME/program" config pod tunnel <<'SH'
+  program "$AUTOPOD_HOME/program" config pod wish tunnel <<'SH'
 ui_init
 core_trap
 config_load

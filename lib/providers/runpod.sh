@@ -47,10 +47,16 @@ provider_runpod_create() {
   jq -j --arg keys "$_RUNPOD_KEYS" "$_RUNPOD_CREATE_ARGS" <<<"$1" >"$CORE_TMP/runpod.args" || return
   while IFS= read -r -d '' word; do words[${#words[@]}]=$word; done <"$CORE_TMP/runpod.args"
   args=("${args[@]}" "${words[@]}")
-  _runpod_make "$1" "${args[@]}" || _runpod_told "$EX_POD" "RunPod makes no pod" || return
+  _runpod_make "$1" "${args[@]}" || {
+    # Only what is known to be a refusal is one: after any other words there may be a pod.
+    case $RUNPODCTL_WHY in other) RUNPODCTL_WHY=ambiguous ;; esac
+    _runpod_told "$EX_POD" "RunPod makes no pod"
+    return
+  }
   # The answer leaves out what was asked for: which GPU, and where. It has no address yet.
   _runpod_print "$CORE_TMP/runpod.made" | jq -ce --argjson spec "$1" 'select(.id | type == "string")
-    | .status = "creating" | .created_at //= (now | floor | todate) | (if .gpu == "GPU" then .gpu = $spec.gpu_name else . end) | .cloud //= $spec.cloud | .volume //= $spec.volume
+    | .status = "creating" | .created_at //= (now | floor | todate)
+    | (if .gpu == "GPU" then .gpu = $spec.gpu_name else . end) | .cloud //= $spec.cloud | .volume //= $spec.volume
     | .data_center //= (if $spec.data_center == "" then null else $spec.data_center end)' || {
     PROVIDER_WHY=ambiguous
     core_fail "$EX_POD" "runpodctl's answer about the new pod makes no sense" "$RUNPODCTL_UPGRADE"
