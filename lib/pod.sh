@@ -15,7 +15,9 @@ _AUTOPOD_POD_SH=1                         # @guard
 . "$AUTOPOD_LIB/providers/runpod.sh"
 
 POD_PROVIDERS='local runpod'
-POD_PACE=0.3 # seconds between two looks at a pod that boots; RunPod is far, and its pods take longer
+POD_PACE=0.3               # seconds between two looks at a pod that boots; RunPod is far, and its pods take longer
+POD_YOUNG=${POD_YOUNG:-60} # seconds in which a pod that was made must have got around
+_POD_SEEN=''               # the id of the pod that its provider knew when it was asked last
 # The loaded pod (see pod_load); empty while there is none. Times are epochs; POD_SINCE is when its bill began.
 POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_GPU_COUNT='' POD_RATE='' POD_MONTHLY=''
 POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0 POD_REASON=''
@@ -46,6 +48,7 @@ pod_providers_in_use() {
 _POD_JOIN='
   ($known[0] // {}) as $all | $all.pods[.id] as $record
   | .ours = (($record != null) or ($all.intents[.name // ""] != null) or (.owner != null and .owner == $us))
+  | .maker = $all.intents[.name // ""].maker
   | .cost_per_hr = (if ($record.price // 0) > 0 then $record.price else .cost_per_hr // 0 end)
   | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= $record.pod[$key]) # not every runpodctl tells
   | .known = (if $record then $record | del(.pod) else null end)'
@@ -55,7 +58,7 @@ _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_co
   .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
   (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
   (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
-  (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since)]
+  (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since), .maker]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 
 # _pod_jq FILE FILTER [JQ_ARG...] - prints what FILTER makes of the pods in FILE, joined with pods.json (without it when
@@ -83,7 +86,7 @@ _pod_take() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
   IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_GPU_COUNT POD_RATE POD_MONTHLY POD_SSH_HOST \
     POD_SSH_PORT POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE POD_REASON POD_IMAGE POD_DATA_CENTER POD_CLOUD \
-    POD_VOLUME_ID POD_VOLUME_MOUNT POD_OURS POD_LIMIT POD_UNTIL _POD_RAN _POD_RESTED _POD_STATE _POD_STATE_AT <<<"$1"
+    POD_VOLUME_ID POD_VOLUME_MOUNT POD_OURS POD_LIMIT POD_UNTIL _POD_RAN _POD_RESTED _POD_STATE _POD_STATE_AT _ <<<"$1"
   if [ "$POD_PROVIDER" = local ]; then POD_PACE=0.3; else POD_PACE=1; fi
   [[ $POD_ID =~ $shape ]] || {
     POD_ID=''
@@ -140,9 +143,21 @@ pod_json() {
   "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_jq "$CORE_TMP/pod.json" . -c
 }
 
-# pod_refresh - asks the provider for the loaded pod again.
+# pod_refresh - asks the provider for the loaded pod again; EX_POD when there is none any more, EX_TUNNEL.
 pod_refresh() {
-  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && pod_load "$CORE_TMP/pod.json"
+  local status=0
+  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" || status=$?
+  if [ "$status" = "$EX_POD" ] && _pod_may_come; then return 0; fi
+  [ "$status" = 0 ] || return "$status"
+  _POD_SEEN=$POD_ID
+  pod_load "$CORE_TMP/pod.json"
+}
+
+# _pod_may_come - 0 when the loaded pod was made so short a time ago that "not found" says nothing yet: it has to get
+# around there, and nobody has seen it.
+_pod_may_come() {
+  os_now
+  [ "$POD_PROVIDER" != local ] && [ "$_POD_SEEN" != "$POD_ID" ] && [ "$((OS_NOW - POD_SINCE))" -lt "$POD_YOUNG" ]
 }
 
 # pod_find REF [PROVIDER [free]] - loads the pod whose id or name begins with REF; with an empty REF the one of ours
@@ -153,15 +168,16 @@ pod_find() {
   POD_ID=''
   core_tmpdir || return
   core_quietly pod_list "${2:-}" >"$CORE_TMP/pods" || listed=$?
-  jq -r --arg ref "$1" "select(if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\")
+  jq -n -r --arg ref "$1" "[inputs] as \$all | \$all[] | select(
+    if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\")
+    elif any(\$all[]; .id == \$ref) then .id == \$ref
     else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" \
     "$CORE_TMP/pods" >"$CORE_TMP/found" || return
   while IFS= read -r line; do
-    if [ -z "$1" ] && [ -n "${3:-}" ] && state_lock_is_foreign "pod-${line%%$'\x1f'*}"; then continue; fi
+    if [ -z "$1" ] && [ -n "${3:-}" ] && _pod_is_taken "$line"; then continue; fi
     found=$((found + 1))
     ids="$ids ${line%%$'\x1f'*}"
     [ "$found" -gt 1 ] || _pod_take "$line" || return
-    [ "$POD_ID" != "$1" ] || break # the whole id: nobody else can be meant
   done <"$CORE_TMP/found"
   case $found:$listed in
     1:*) _pod_observe ;;
@@ -218,6 +234,13 @@ _pod_recall() {
     [ -s "$CORE_TMP/pod.json" ] && core_quietly pod_load "$CORE_TMP/pod.json"
 }
 
+# _pod_is_taken FIELDS - 0 when another run has made that pod for itself, or is about to write it down.
+_pod_is_taken() {
+  local maker=${1##*$'\x1f'}
+  state_lock_is_foreign "pod-${1%%$'\x1f'*}" ||
+    { [ -n "$maker" ] && [ "${maker%%-*}" != "$$" ] && os_same_process "${maker%%-*}" "${maker#*-}"; }
+}
+
 # --- what becomes of them ---
 
 # pod_start - starts the loaded pod again after a stop; its address and host key are new, and the time that it may run
@@ -243,7 +266,11 @@ pod_stop() {
 # pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be
 # confirmed.
 pod_terminate() {
-  core_quietly "provider_${POD_PROVIDER}_terminate" "$POD_ID" || _pod_is_gone || pod_left || return
+  until core_quietly "provider_${POD_PROVIDER}_terminate" "$POD_ID"; do
+    _pod_is_gone || pod_left || return
+    _pod_may_come || break
+    core_sleep "$POD_PACE"
+  done
   ssh_forget "$POD_ID"
   rm -f -- "$AUTOPOD_HOME/logs/tunnel-$POD_ID.log"
   state_unlock "pod-$POD_ID"

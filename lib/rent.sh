@@ -15,7 +15,6 @@ _AUTOPOD_RENT_SH=1                         # @guard
 . "$AUTOPOD_LIB/tunnel.sh"
 
 RENT_BOOTS=3               # how many pods that do not become ready are paid for before we give up
-RENT_VAGUE=2               # how often a create may fail in a way that says nothing
 _RENT_LINES=()             # the candidates, in the order to try
 _RENT_GPU='' _RENT_NAME='' # the candidate at hand: the provider's id of the GPU, and its name for people
 _RENT_PLACE='' _RENT_CLOUD='' _RENT_PRICE='' _RENT_LABEL=''
@@ -84,37 +83,51 @@ rent_show() {
 # rent_pod PROVIDER WISH PURPOSE LIMITS READY - makes the first pod of the plan that can be had and becomes ready, which
 # the function READY waits for; it is loaded then. EX_POD, EX_USAGE, EX_MISSING, EX_TUNNEL, EX_POD_LEFT.
 rent_pod() {
-  local line status boots=0 vague=0
+  local line status boots=0 todo='name other GPUs (--gpu, gpu_type) or data centres, or try later; autopod-gpus shows the stock'
   RENT_TRIED='' _RENT_AGREED=0
   rent_plan "$1" "$2" && _rent_can_pay "$1" "$4" || return
   for line in "${_RENT_LINES[@]}"; do
+    [ "$boots" = 0 ] || ui_step Pod
     _rent_take "$line"
     _rent_agree "$_RENT_PRICE" || return
-    ui_progress "asking for $_RENT_LABEL"
-    status=0
-    core_quietly wish_make "$1" "$(_rent_spec "$2")" "$3" "$4" || status=$?
-    if [ "$status" != 0 ]; then
-      case $PROVIDER_WHY in
-        capacity) ;;
-        ambiguous) vague=$((vague + 1)) ;;
-        *) vague=$RENT_VAGUE ;;
-      esac
-      [ "$vague" -lt "$RENT_VAGUE" ] && [ "$status" != "$EX_POD_LEFT" ] ||
-        core_fail "$status" "$CORE_ERROR" "$CORE_HINT" || return
-      ui_note "No pod with $_RENT_LABEL: $CORE_ERROR"
-      RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL"
-      continue
-    fi
+    _rent_ask "$@" || {
+      status=$?
+      [ "$status:$PROVIDER_WHY" != "$EX_POD:capacity" ] || continue
+      return "$status"
+    }
     _rent_check_price "$2" || return
     pod_price
     ui_done "$POD_ID, $POD_GPU, $POD_PRICE${POD_DATA_CENTER:+, $POD_DATA_CENTER}${RENT_NOTE:+, $RENT_NOTE}"
-    "$5" || status=$?
-    if [ "$status" = 0 ]; then return 0; fi
-    boots=$((boots + 1))
-    _rent_give_back "$status" "$boots" || return
+    status=0
+    core_quietly "$5" || status=$?
+    [ "$status" != 0 ] || return 0
+    _rent_give_back "$status" || return
+    boots=$((boots + 1)) todo="allow more time (AUTOPOD_BOOT_TIMEOUT is $AUTOPOD_BOOT_TIMEOUT s), or name other GPUs or data centres"
+    [ "$boots" -lt "$RENT_BOOTS" ] || break
   done
-  core_fail "$EX_POD" "no pod could be had: $RENT_TRIED" \
-    "name other GPUs (--gpu, gpu_type) or data centres, or try later; autopod-gpus shows the stock"
+  core_fail "$EX_POD" "no pod could be had: $RENT_TRIED" "$todo"
+}
+
+# _rent_ask PROVIDER WISH PURPOSE LIMITS - asks for the candidate at hand; once more when something failed there and no
+# pod was certainly made by it. EX_POD (with PROVIDER_WHY, and quietly, for lack of capacity), EX_MISSING, EX_POD_LEFT.
+_rent_ask() {
+  local try status
+  ui_progress "asking for $_RENT_LABEL"
+  for try in 1 2; do
+    status=0
+    core_quietly wish_make "$1" "$(_rent_spec "$2")" "$3" "$4" || status=$?
+    [ "$status:$PROVIDER_WHY:$try" = "$EX_POD:ambiguous:1" ] || break
+    ui_note "No pod was made ($CORE_ERROR): asking once more."
+  done
+  case $status:$PROVIDER_WHY in
+    0:*) ;;
+    "$EX_POD":capacity)
+      ui_note "No pod with $_RENT_LABEL: $CORE_ERROR"
+      RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL"
+      return "$status"
+      ;;
+    *) core_fail "$status" "$CORE_ERROR" "$CORE_HINT" ;;
+  esac
 }
 
 # _rent_take LINE - a candidate of the plan becomes the _RENT_* variables.
@@ -173,40 +186,37 @@ _rent_agree() {
 # _rent_check_price WISH - the pod that was made has its real price now: one that is dearer than was agreed to is ended
 # at once. EX_POD, EX_POD_LEFT.
 _rent_check_price() {
-  local max ask=$AUTOPOD_ASK_ABOVE
+  local max rate id=$POD_ID
   max=$(jq -r '.max_price_usd_per_hour // empty' <<<"$1")
-  if [ -n "$max" ] && budget_less "$max" "$POD_RATE"; then
-    :
-  elif [ -z "$UI_YES" ] && budget_less "$ask" "$POD_RATE" && [ "$BUDGET_MICRO" -gt "$_RENT_AGREED" ]; then
-    max=$ask
-  else
-    return 0
+  if ! budget_less "$max" "$POD_RATE"; then
+    max=$AUTOPOD_ASK_ABOVE
+    [ -z "$UI_YES" ] && budget_less "$max" "$POD_RATE" && [ "$BUDGET_MICRO" -gt "$_RENT_AGREED" ] || return 0
   fi
-  local rate=$POD_RATE id=$POD_ID
+  pod_price
+  rate=$POD_PRICE
   pod_terminate || return
   POD_ID=''
-  core_fail "$EX_POD" "pod $id costs \$$rate an hour, more than \$$max: it was ended at once" \
-    "allow it with --max-price and --yes, or name another GPU"
+  budget_rate "$max"
+  core_fail "$EX_POD" "pod $id costs $rate, not what was listed and more than $BUDGET_RATE: it was ended at once" \
+    "name another GPU, or allow that price (--yes, and a higher --max-price if there is one)"
 }
 
-# _rent_give_back STATUS BOOTS - ends a pod that did not become ready and tells what that cost; STATUS when it makes no
-# sense to try another one, EX_POD_LEFT when it could not be ended.
+# _rent_give_back STATUS - ends a pod that did not become ready and tells what that cost; STATUS when it makes no sense
+# to try another one, EX_POD_LEFT when it could not be ended.
 _rent_give_back() {
   local id=$POD_ID why=$CORE_ERROR hint=$CORE_HINT
   ui_failed
+  ui_note "Pod $id did not become ready: $why"
   tunnel_close
   pod_cost
   pod_terminate || return
   POD_ID=''
   budget_show "$BUDGET_COST"
   ui_note "Pod $id is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
-  CORE_ERROR=$why CORE_HINT=$hint
+  RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL ($why)"
   case $1:$SSH_REASON in
-    "$EX_TUNNEL":denied | "$EX_TUNNEL":local | "$EX_TUNNEL":hostkey) return "$1" ;; # the next one would be no better
-    "$EX_TUNNEL":* | "$EX_POD":*) ;;
-    *) return "$1" ;;
+    "$EX_TUNNEL":denied | "$EX_TUNNEL":local | "$EX_TUNNEL":hostkey) ;; # the next one would be no better
+    "$EX_TUNNEL":* | "$EX_POD":*) return 0 ;;
   esac
-  RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL (did not become ready)"
-  [ "$2" -lt "$RENT_BOOTS" ] && [ "${#_RENT_LINES[@]}" -gt 1 ] || return "$EX_POD"
-  ui_step Pod
+  core_fail "$1" "$why" "$hint"
 }

@@ -12,14 +12,17 @@ _AUTOPOD_RUNPODCTL_SH=1                         # @guard
 
 RUNPODCTL_PAUSES=${RUNPODCTL_PAUSES:-2 4} # seconds before each further try of what may be asked again
 RUNPODCTL_UPGRADE="upgrade it: brew upgrade runpodctl, or what docs.runpod.io/runpodctl says"
-RUNPODCTL_WHY=''       # why the last call did not work: capacity, balance, auth, scope, retired, gone, rate, network,
-RUNPODCTL_SAID=''      # ambiguous (it may have worked all the same), usage or other; and its words
+# Why the last call did not work, and its words: capacity, balance, auth, scope, retired, gone, rate, network (nothing
+# was sent), usage; ambiguous: an error of RunPod's own, unanswered: nobody knows what became of it; other.
+RUNPODCTL_WHY='' RUNPODCTL_SAID=''
 _RUNPODCTL_FEATURES='' # what this runpodctl can do, by what its --help says
 
 # runpodctl_check - 0 when runpodctl 2.x and a key are there; nothing is contacted. EX_MISSING.
 runpodctl_check() {
   local help
   [ -z "$_RUNPODCTL_FEATURES" ] || return 0
+  # make setup puts it there when the machine has none.
+  command -v runpodctl >/dev/null 2>&1 || PATH=$PATH:${AUTOPOD_ROOT:-}/.tools/bin
   command -v runpodctl >/dev/null 2>&1 ||
     core_fail "$EX_MISSING" "the runpod provider needs runpodctl, which is not installed" \
       "run make setup in a clone, or what docs.runpod.io/runpodctl says" || return
@@ -73,7 +76,7 @@ _runpodctl_child() {
 
 # runpodctl_ask OUT ARG... - asks, again after a passing fault; the answer, JSON, is in OUT. 1 with RUNPODCTL_WHY and
 # RUNPODCTL_SAID.
-runpodctl_ask() { _runpodctl_try 'rate network ambiguous' "$@"; }
+runpodctl_ask() { _runpodctl_try 'rate network ambiguous unanswered' "$@"; }
 
 # runpodctl_order OUT ARG... - the same for what must not be done twice: only tried again when nothing was taken.
 runpodctl_order() { _runpodctl_try rate "$@"; }
@@ -133,7 +136,7 @@ _runpodctl_judge() {
   _runpodctl_class "$code" "$RUNPODCTL_SAID"
   shopt -u nocasematch
   case $RUNPODCTL_WHY:$2 in # killed, or it worked and printed what nobody can read
-    other:0 | other:1[3-9][0-9]) RUNPODCTL_WHY=ambiguous ;;
+    other:0 | other:1[3-9][0-9]) RUNPODCTL_WHY=unanswered ;;
   esac
   return 1
 }
@@ -152,11 +155,13 @@ _runpodctl_class() {
     *'connection refused'* | *'no such host'* | *'network is unreachable'* | *'dial tcp'* | *'TLS handshake'*)
       RUNPODCTL_WHY=network
       ;;
-    *'deadline exceeded'* | *Client.Timeout* | *'i/o timeout'* | *'connection reset'* | *'broken pipe'* | *': EOF'* | \
-      *'unexpected EOF'* | *'failed to parse response'* | *'returned no data'* | *'status 5'[0-9][0-9]* | \
-      *'Internal Server Error'* | *'Something went wrong'* | *INTERNAL_SERVER_ERROR* | *'could not be read'*)
-      RUNPODCTL_WHY=ambiguous
+    *'deadline exceeded'* | *Client.Timeout* | *'i/o timeout'* | *'connection reset'* | *'connection closed'* | \
+      *'broken pipe'* | *': EOF'* | *'unexpected EOF'* | *'context canceled'* | *'stream error'* | *GOAWAY* | \
+      *'status 504'* | *'status 408'*)
+      RUNPODCTL_WHY=unanswered
       ;;
+    *'failed to parse response'* | *'returned no data'* | *'status 5'[0-9][0-9]* | *'Internal Server Error'* | \
+      *'Something went wrong'* | *INTERNAL_SERVER_ERROR* | *'could not be read'*) RUNPODCTL_WHY=ambiguous ;;
     *' is required'* | *'only one gpu id'* | *'unknown flag'* | *'unknown command'* | *'status 4'[0-9][0-9]*)
       RUNPODCTL_WHY=usage
       ;;
@@ -167,7 +172,8 @@ _runpodctl_class() {
     other:forbidden) RUNPODCTL_WHY=scope ;;
     other:not_found) RUNPODCTL_WHY=gone ;;
     other:rate_limited) RUNPODCTL_WHY=rate ;;
-    other:network_error | other:timeout | other:server_error) RUNPODCTL_WHY=ambiguous ;;
+    other:network_error | other:timeout) RUNPODCTL_WHY=unanswered ;;
+    other:server_error) RUNPODCTL_WHY=ambiguous ;;
     other:usage_error | other:bad_request | other:conflict) RUNPODCTL_WHY=usage ;;
   esac
 }

@@ -13,6 +13,7 @@ _AUTOPOD_SSH_SH=1                         # @guard
 # The one that is fastest on CPUs with AES instructions first.
 _SSH_CIPHERS=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com
 _SSH_CIPHERS=$_SSH_CIPHERS,aes128-ctr,aes192-ctr,aes256-ctr
+SSH_REASON='' SSH_SAID=''        # see ssh_reason
 SSH_READY=autopod-tunnel-is-open # what a tunnel's log says once its local port is bound,
 SSH_POD='autopod-pod-is '        # and then which pod is at the other end (helpers/pod_session.sh)
 

@@ -23,7 +23,7 @@ TUNNEL_URL='' TUNNEL_PORT='' TUNNEL_PID='' TUNNEL_OPENED=''
 # TUNNEL_OPENED is set when it is new. Two at once make one tunnel. EX_TUNNEL, EX_POD.
 tunnel_ensure() {
   local seconds=$1 lock=tunnel-$POD_ID status=0
-  TUNNEL_OPENED=''
+  TUNNEL_OPENED='' SSH_REASON=''
   core_tmpdir && _tunnel_load || return
   if tunnel_find && comfy_answers "$TUNNEL_URL"; then return; fi
   state_lock "$lock" "$seconds" ||

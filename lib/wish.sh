@@ -28,15 +28,25 @@ wish_make() {
     '.intents[$name] = {provider: $provider, at: $at, maker: $maker, limits: $limits}' || return
   "provider_$1_create" "$(jq -c --arg name "$_WISH_NAME" --arg us "$STATE_INSTALLATION" \
     '.name = $name | .env.AUTOPOD_INSTALLATION = $us' <<<"$2")" >"$made" || status=$?
-  if [ "$status" != 0 ] && [ "$PROVIDER_WHY" = ambiguous ]; then
-    _wish_reconcile "$1" && cp -- "$CORE_TMP/reconciled.json" "$made" && status=0 || status=$?
-    if [ "$status" = 1 ]; then status=$EX_POD; fi
-  fi
-  [ "$status" != "$EX_POD_LEFT" ] || return "$status" # the wish stays on disk: autopod-sweep looks for it
-  [ "$status" = 0 ] || {
-    _wish_forget "$_WISH_NAME"
-    return "$status"
-  }
+  case $status:$PROVIDER_WHY in
+    0:*) ;;
+    *:ambiguous | *:unanswered)
+      _wish_reconcile "$1" && cp -- "$CORE_TMP/reconciled.json" "$made" && status=0 || status=$?
+      if [ "$status:$PROVIDER_WHY" = 1:unanswered ]; then _wish_in_doubt || status=$?; fi
+      if [ "$status" = 1 ]; then status=$EX_POD; fi
+      ;;
+  esac
+  case $status in
+    0) ;;
+    "$EX_POD_LEFT") # the wish stays on disk: autopod-sweep looks for it
+      _WISH_NAME=''
+      return "$status"
+      ;;
+    *)
+      _wish_forget "$_WISH_NAME"
+      return "$status"
+      ;;
+  esac
   pod_load "$made" && state_lock "pod-$POD_ID" 0 && _wish_record "$made" || return # from here on wish_settle finds the pod
   _WISH_NAME=''
 }
@@ -57,7 +67,7 @@ wish_adopt() {
   state_update "$AUTOPOD_HOME/pods.json" --slurpfile pod "$1" '$pod[0] as $pod
     | if $pod.ours and .pods[$pod.id] == null then
         ($pod.created_at | fromdateiso8601? // now | floor) as $since
-        | .pods[$pod.id] = {pod: ($pod | del(.ours, .known)), provider: $pod.provider, since: $since, price: $pod.cost_per_hr,
+        | .pods[$pod.id] = {pod: ($pod | del(.ours, .known, .maker)), provider: $pod.provider, since: $since, price: $pod.cost_per_hr,
             limits: {}, ran: 0, rested: 0, state: "running", state_at: $since}
       else . end'
 }
@@ -82,6 +92,13 @@ _wish_reconcile() {
   return 1
 }
 
+# _wish_in_doubt - tells that the pod that was wished for may still come up: who asked got no answer, or did not wait
+# for it, and nobody knows how long the provider is at it. Its name stays on disk. EX_POD_LEFT.
+_wish_in_doubt() {
+  core_fail "$EX_POD_LEFT" "nobody can say yet whether the pod $_WISH_NAME was made" \
+    "look in a minute or two: autopod-sweep finds it and stops it, autopod-ls shows it"
+}
+
 # _wish_end_twins FILE - the first of the pods in FILE is the one that was wished for: reconciled.json. Others of its name
 # (somebody on the way sent the order twice) are ended; EX_POD_LEFT.
 _wish_end_twins() {
@@ -97,20 +114,22 @@ _wish_end_twins() {
   POD_ID=''
 }
 
-# wish_settle - after a wish_make that did not come to its end: loads the pod that the provider may have
-# made all the same, known by its name; 1 when there is none.
+# wish_settle - after a wish_make that did not come to its end: loads the pod that the provider may have made all the
+# same, known by its name; 1 when there is none. When nobody can say, CORE_STATUS is EX_POD_LEFT.
 wish_settle() {
-  local found=0
-  [ -n "$_WISH_NAME" ] || return 1
+  local found=0 name=$_WISH_NAME
+  [ -n "$name" ] || return 1
   _wish_reconcile "$_WISH_PROVIDER" || found=$?
+  if [ "$found:$_WISH_PROVIDER" = 1:runpod ]; then _wish_in_doubt || found=$?; fi
+  _WISH_NAME=''
   case $found in
-    0) pod_load "$CORE_TMP/reconciled.json" || found=1 ;;
+    0) pod_load "$CORE_TMP/reconciled.json" || return ;;
     "$EX_POD_LEFT")
-      CORE_STATUS=$EX_POD_LEFT _WISH_NAME=''
+      CORE_STATUS=$found
       return 1
       ;;
   esac
-  _wish_forget "$_WISH_NAME"
+  _wish_forget "$name"
   return "$found"
 }
 

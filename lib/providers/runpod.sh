@@ -26,12 +26,9 @@ provider_runpod_check() { core_need jq curl ssh ssh-keygen && runpodctl_check; }
 # provider_runpod_preflight - prints {"balance","spend_per_hr"} of the account; EX_MISSING when the key is not
 # accepted, or when pods can't be listed: what can't be listed could not be stopped either.
 provider_runpod_preflight() {
+  provider_runpod_check || return
   runpodctl_ask "$CORE_TMP/runpod.user" user || _runpod_told "$EX_TUNNEL" "the RunPod account can't be read" || return
-  runpodctl_list || {
-    core_fail "$EX_MISSING" "pods can't be listed ($RUNPODCTL_SAID): autopod makes none that it could not find again" \
-      "if this lasts, $RUNPODCTL_UPGRADE"
-    return
-  }
+  runpodctl_list || _runpod_told "$EX_MISSING" "pods can't be listed, and none is made that could not be found again" || return
   jq -c '{balance: .clientBalance, spend_per_hr: .currentSpendPerHr}' "$CORE_TMP/runpod.user"
 }
 
@@ -39,7 +36,8 @@ provider_runpod_preflight() {
 provider_runpod_doctor() { provider_runpod_doctor_report; }
 
 # provider_runpod_create SPEC - asks for one pod as the JSON SPEC says, and prints it; on failure PROVIDER_WHY
-# says whether another candidate may be tried (capacity), or a pod may have been made all the same (ambiguous).
+# says whether another candidate may be tried (capacity), or a pod may have been made all the same (ambiguous: RunPod
+# says that something failed; unanswered: it says nothing, and may still be at it).
 # EX_POD, EX_MISSING, EX_USAGE.
 provider_runpod_create() {
   local word words=() args=(pod create)
@@ -58,7 +56,7 @@ provider_runpod_create() {
     | .status = "creating" | .created_at //= (now | floor | todate)
     | (if .gpu == "GPU" then .gpu = $spec.gpu_name else . end) | .cloud //= $spec.cloud | .volume //= $spec.volume
     | .data_center //= (if $spec.data_center == "" then null else $spec.data_center end)' || {
-    PROVIDER_WHY=ambiguous
+    PROVIDER_WHY=unanswered
     core_fail "$EX_POD" "runpodctl's answer about the new pod makes no sense" "$RUNPODCTL_UPGRADE"
   }
 }
@@ -119,7 +117,7 @@ provider_runpod_start() {
     case $why in
       gone) _runpod_no_pod "$1" || return ;;
       capacity) _runpod_no_gpu "$1" || return ;;
-      other | ambiguous) # it runs already, or all the same
+      other | ambiguous | unanswered) # it runs already, or all the same
         _runpod_state "$1"
         [ "$_RUNPOD_STATE" != running ] || why=''
         ;;
@@ -228,7 +226,7 @@ _runpod_told() {
     capacity) todo="try another GPU or data centre (autopod-gpus shows the stock), or later" ;;
     rate) todo="RunPod takes no more requests for now: wait a minute" ;;
     network) todo="is the network there?" ;;
-    ambiguous) todo="RunPod has trouble, or the way to it: try again later (its state: uptime.runpod.io)" ;;
+    ambiguous | unanswered) todo="RunPod has trouble, or the way to it: try again later (its state: uptime.runpod.io)" ;;
   esac
   core_fail "$code" "$2: $RUNPODCTL_SAID" "$todo"
 }
@@ -259,7 +257,7 @@ _RUNPOD_POD='
      then {host: .ssh.ip, port: .ssh.port, user: "root", key: (if $owner == $own then $key else $other | text end)} else null end) as $ssh
   | (if (.networkVolume | type) == "object" then .networkVolume.id else .networkVolumeId end | text) as $volume
   | {id, name, provider: "runpod",
-     status: ({EXITED: "stopped", PAUSED: "stopped", TERMINATED: "terminated", DEAD: "failed", RUNNING:
+     status: ({EXITED: (if .runtimeStatus == "terminated" then "terminated" else "stopped" end), PAUSED: "stopped", TERMINATED: "terminated", DEAD: "failed", RUNNING:
        (if .runtimeStatus == "initializing" or ((.ssh | type) == "object" and $ssh == null) then "creating" else "running" end)}
        [$desired] // "creating"),
      gpu: (.machine.gpuDisplayName // .gpuDisplayName // (.gpuId // "" | sub("^NVIDIA +(GeForce +)?"; "")) | text // "GPU"),
@@ -285,6 +283,7 @@ _runpod_end() {
   runpodctl_graphql "{\"query\":\"mutation { $mutation(input: {podId: \\\"$id\\\"})$([ "$verb" != stop ] || printf ' { id desiredStatus }') }\"}" ||
     said=${said:-$RUNPODCTL_SAID}
   if _runpod_confirm "$verb" "$id"; then return 0; fi
+  case $said in *[Ll]ocked*) said="$said (unlock it in the console)" ;; esac
   core_fail "$EX_POD_LEFT" "RunPod did not $verb pod $id${said:+: $said}" \
     "look at $RUNPOD_CONSOLE, or run: runpodctl pod $order $id"
 }
@@ -303,8 +302,9 @@ _runpod_confirm() {
 # _runpod_state ID - sets _RUNPOD_STATE to what can be seen of the pod: running, stopped, gone (not listed and not
 # known), ended (not listed, and not running), unknown. By runpodctl, else past it.
 _runpod_state() {
-  local word='.desiredStatus // "" | ascii_upcase'
-  _RUNPOD_STATE=unknown
+  # A terminated pod that can still be looked at is EXITED, too, but for its runtimeStatus.
+  local word='if .runtimeStatus == "terminated" then "TERMINATED" else .desiredStatus // "" | ascii_upcase end'
+  _RUNPOD_STATE=UNKNOWN
   if runpodctl_list once; then
     _RUNPOD_STATE=$(jq -r --arg id "$1" "first(.[] | select(.id == \$id)) | $word" "$CORE_TMP/runpodctl.list")
     [ -n "$_RUNPOD_STATE" ] || {
@@ -315,7 +315,8 @@ _runpod_state() {
         _RUNPOD_STATE=GONE
       fi
     }
-  elif runpodctl_graphql "{\"query\":\"{ pod(input: {podId: \\\"$1\\\"}) { id desiredStatus } }\"}"; then
+  fi
+  if [ "$_RUNPOD_STATE" = UNKNOWN ] && runpodctl_graphql "{\"query\":\"{ pod(input: {podId: \\\"$1\\\"}) { id desiredStatus } }\"}"; then
     _RUNPOD_STATE=$(jq -r "if .data.pod == null then \"GONE\" else .data.pod | $word end" "$CORE_TMP/runpodctl.answer")
   fi
   case $_RUNPOD_STATE in

@@ -166,7 +166,7 @@ _runpod_doctor_pods() {
     return
   fi
   case $RUNPODCTL_WHY in
-    network | ambiguous | rate) state=warn ;;
+    network | ambiguous | unanswered | rate) state=warn ;;
     retired) RUNPODCTL_SAID="this runpodctl asks REST v1, which RunPod has switched off" ;;
   esac
   _runpod_doctor_found "$state" "pods can't be listed, so autopod makes none: $RUNPODCTL_SAID" \
@@ -178,7 +178,7 @@ _runpod_doctor_remedy() {
   case $RUNPODCTL_WHY in
     auth) printf 'make a key at console.runpod.io/user/settings' ;;
     scope) printf 'the key needs read and write access' ;;
-    network | ambiguous | rate) printf 'try again in a minute; RunPod'\''s state: uptime.runpod.io' ;;
+    network | ambiguous | unanswered | rate) printf 'try again in a minute; RunPod'\''s state: uptime.runpod.io' ;;
     *) printf '%s' "$RUNPODCTL_UPGRADE" ;;
   esac
 }
