@@ -32,7 +32,10 @@ POD_SHAPES = {  # of the texts that can't be any line: a pattern, and what they 
     ),
     "volume_id": (r"[A-Za-z0-9_-]{1,64}", "be letters, digits, _ and -, at most 64 of them"),
     "volume_mount": (r"(/+(?!\.\.?(/|$))[^/]+)+/*", "be an absolute path without .."),
-    "cloud": (r"secure|community|SECURE|COMMUNITY", "be secure or community"),
+    "cloud": (
+        r"(?i:secure|community|secure,\s*community|community,\s*secure)",
+        "be secure, community, or both between commas",
+    ),
 }
 LARGEST_NUMBER = 1_000_000
 

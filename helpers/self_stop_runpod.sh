@@ -5,10 +5,12 @@
 # Exit code 0 when the stop was accepted; else one line of reason on stderr.
 # shellcheck disable=SC2154 # id
 
-# The environment of the container reaches its first process, but not the shells that ssh starts.
+# The environment of the container reaches its first process, but not every shell that ssh starts, and some only
+# with quotes around the values (see pod_session.sh).
 of_container() { tr '\0' '\n' </proc/1/environ 2>/dev/null | sed -n "s/^$1=//p"; }
 
 : "${RUNPOD_API_KEY:=$(of_container RUNPOD_API_KEY)}"
+RUNPOD_API_KEY=${RUNPOD_API_KEY#\"} RUNPOD_API_KEY=${RUNPOD_API_KEY%\"}
 export RUNPOD_API_KEY
 api=${RUNPOD_GRAPHQL_URL:-https://api.runpod.io/graphql}
 query="{\"query\":\"mutation { podStop(input: {podId: \\\"$id\\\"}) { id desiredStatus } }\"}"

@@ -12,6 +12,7 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/runs.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/target.sh"
+. "$AUTOPOD_LIB/rent.sh"
 . "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/job.sh"
 
@@ -105,7 +106,9 @@ _batch_plan_pod() {
     printf 'pod %s' "$TARGET_WISH_POD"
   else
     printf 'the pod that runs, else a new one from %s: %s' "$AUTOPOD_PROVIDER" \
-      "$(jq -r '.pod_config | "\(.gpu_count) x \(.gpu_type // "any GPU")"' <<<"$1")"
+      "$(rent_wish "$(jq -c '.pod_config' <<<"$1")" | jq -r '"\(.gpu_count) x \(.gpu_type // "any GPU")"
+        + (if .datacenter then " in \(.datacenter)" else "" end) + (if .volume_id then ", with volume \(.volume_id)" else "" end)
+        + (if .max_price_usd_per_hour then ", at most $\(.max_price_usd_per_hour)/h" else "" end)')"
   fi
 }
 

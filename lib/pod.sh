@@ -32,13 +32,17 @@ pod_provider() {
   esac
 }
 
-# pod_providers_in_use - prints those that may have pods of ours: local, the one that is set, those of pods.json,
-# and RunPod when there is a key.
+# pod_providers_in_use - prints those that may have pods of ours: the one that is set, those of pods.json, and those
+# that are configured.
 pod_providers_in_use() {
-  local provider seen=" local ${AUTOPOD_PROVIDER:-} ${RUNPOD_API_KEY:+runpod }"
-  [ ! -s "$AUTOPOD_HOME/pods.json" ] || seen="$seen $(<"$AUTOPOD_HOME/pods.json") "
+  local provider known=''
+  [ ! -s "$AUTOPOD_HOME/pods.json" ] || known=$(<"$AUTOPOD_HOME/pods.json")
   for provider in $POD_PROVIDERS; do
-    case $seen in *" $provider "* | *"\"provider\":\"$provider\""*) printf '%s\n' "$provider" ;; esac
+    case $known in *"\"provider\":\"$provider\""*) ;; *)
+      [ "$provider" = "${AUTOPOD_PROVIDER:-}" ] || "provider_${provider}_configured" || continue
+      ;;
+    esac
+    printf '%s\n' "$provider"
   done
 }
 
@@ -161,15 +165,18 @@ _pod_may_come() {
 }
 
 # pod_find REF [PROVIDER [free]] - loads the pod whose id or name begins with REF; with an empty REF the one of ours
-# that runs (`free`: one that another run has made for itself does not count, it goes away with it).
+# that runs, or when none does, the only one there is (`free`: only one that runs, and that no other run has made for
+# itself, since it goes away with it).
 # EX_USAGE with the list when several could be meant; EX_POD when there is none; then POD_ID is empty.
 pod_find() {
   local line found=0 ids='' listed=0
   POD_ID=''
   core_tmpdir || return
   core_quietly pod_list "${2:-}" >"$CORE_TMP/pods" || listed=$?
-  jq -n -r --arg ref "$1" "[inputs] as \$all | \$all[] | select(
-    if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\")
+  jq -n -r --arg ref "$1" --arg free "${3:-}" "[inputs] as \$all
+    | (\$free == \"\" and all(\$all[]; (.ours and (.status == \"running\" or .status == \"creating\")) | not)) as \$any
+    | \$all[] | select(
+    if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\" or \$any)
     elif any(\$all[]; .id == \$ref) then .id == \$ref
     else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" \
     "$CORE_TMP/pods" >"$CORE_TMP/found" || return

@@ -45,7 +45,7 @@ rent_plan() {
   core_quietly "provider_$1_gpus" >"$CORE_TMP/gpus" || {
     # Names can be resolved without it; a key that is not accepted can't be helped.
     [ "$CORE_ERROR_CODE" != "$EX_MISSING" ] || core_fail "$EX_MISSING" "$CORE_ERROR" "$CORE_HINT" || return
-    ui_warn "the list of GPUs could not be had ($CORE_ERROR): neither stock nor prices are known"
+    ui_detail "$CORE_ERROR" # that neither stock nor prices are known is told below
     : >"$CORE_TMP/gpus"
   }
   : >"$CORE_TMP/volumes"

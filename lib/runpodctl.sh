@@ -10,11 +10,12 @@ _AUTOPOD_RUNPODCTL_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/http.sh"
 
-RUNPODCTL_PAUSES=${RUNPODCTL_PAUSES:-2 4} # seconds before each further try of what may be asked again
+RUNPODCTL_SECONDS=${RUNPODCTL_SECONDS:-120} # that a call may take; by itself it may wait for as long as RunPod says
+RUNPODCTL_PAUSES=${RUNPODCTL_PAUSES:-2 4}   # seconds before each further try of what may be asked again
 RUNPODCTL_UPGRADE="upgrade it: brew upgrade runpodctl, or what docs.runpod.io/runpodctl says"
 # Why the last call did not work, and its words: capacity, balance, auth, scope, retired, gone, rate, network (nothing
 # was sent), usage; ambiguous: an error of RunPod's own, unanswered: nobody knows what became of it; other.
-RUNPODCTL_WHY='' RUNPODCTL_SAID=''
+RUNPODCTL_WHY='' RUNPODCTL_SAID='' RUNPODCTL_TODO=''
 _RUNPODCTL_FEATURES='' # what this runpodctl can do, by what its --help says
 
 # runpodctl_check - 0 when runpodctl 2.x and a key are there; nothing is contacted. EX_MISSING.
@@ -22,7 +23,7 @@ runpodctl_check() {
   local help
   [ -z "$_RUNPODCTL_FEATURES" ] || return 0
   # make setup puts it there when the machine has none.
-  command -v runpodctl >/dev/null 2>&1 || PATH=$PATH:${AUTOPOD_ROOT:-}/.tools/bin
+  command -v runpodctl >/dev/null 2>&1 || PATH=$PATH${AUTOPOD_ROOT:+:$AUTOPOD_ROOT/.tools/bin}
   command -v runpodctl >/dev/null 2>&1 ||
     core_fail "$EX_MISSING" "the runpod provider needs runpodctl, which is not installed" \
       "run make setup in a clone, or what docs.runpod.io/runpodctl says" || return
@@ -58,19 +59,34 @@ runpodctl_key() {
 
 # _runpodctl_exec OUT ARG... - runs runpodctl: its words go to OUT, its complaints to runpodctl.error; its status.
 _runpodctl_exec() {
-  local out=$1
+  local out=$1 watch status=0
   shift
   case " $* " in
     *' --env '*) ui_debug runpodctl "$1 $2 ... (the pod's environment is not shown)" ;;
     *) ui_debug runpodctl "$@" ;;
   esac
-  core_wait _runpodctl_child "$@" >"$out" 2>"$CORE_TMP/runpodctl.error"
+  [ -p "$CORE_TMP/runpodctl.never" ] || mkfifo -m 600 -- "$CORE_TMP/runpodctl.never" || return
+  _runpodctl_watch &
+  watch=$!
+  core_wait _runpodctl_child "$@" >"$out" 2>"$CORE_TMP/runpodctl.error" || status=$?
+  kill -s KILL "$watch" 2>/dev/null || : # what the cleanup starts ignores TERM
+  wait "$watch" 2>/dev/null || :
+  return "$status"
+}
+
+# _runpodctl_watch - ends a runpodctl that takes too long. It waits on a pipe that nobody writes to, since a sleep would
+# outlive it.
+_runpodctl_watch() {
+  exec >/dev/null 2>&1
+  read -r -t "$RUNPODCTL_SECONDS" _ <>"$CORE_TMP/runpodctl.never" || kill -s KILL "$(<"$CORE_TMP/runpodctl.pid")"
 }
 
 # _runpodctl_child ARG... - in a process of its own: only there the key is in the environment. runpodctl takes settings
 # from variables without a prefix: an exported TIMEOUT=600 would be 600 ns (read in the source of 2.7.2).
 _runpodctl_child() {
+  sh -c 'echo "$PPID"' >"$CORE_TMP/runpodctl.pid"
   export RUNPOD_API_KEY HOME
+  ulimit -f 65536 2>/dev/null || : # kilobytes: what never ends would fill the disk
   exec env -u TIMEOUT -u GRAPHQLTIMEOUT -u APIKEY -u APIURL -u RESTAPIURL runpodctl "$@" </dev/null
 }
 
@@ -127,10 +143,13 @@ _runpodctl_judge() {
     [inputs] as $lines
     | first(($lines | join("\n") | fromjson?), ($lines[] | fromjson?) | objects | select(.error)) //
       {error: ($lines | map(select(test("[^[:space:]]"))) | first // "")}
-    | [(.code // ""), (.error | tostring | unwrap)] | map(tostring | gsub("(<[^<>]{1,200}>|[ \u0000-\u001f\u007f])+"; " ") | .[0:300]) | join("\u001f")' \
+    | (.error | tostring | unwrap) as $said
+    | [(.code // ""), $said + (if (.status | type) == "number" and ($said | test("status [0-9]") | not) then " (status \(.status))" else "" end)] | map(tostring | gsub("(<[^<>]{1,200}>|[ \u0000-\u001f\u007f])+"; " ") | .[0:2000]) | join("\u001f")' \
     "$CORE_TMP/runpodctl.error" "$1" 2>/dev/null) || :
   RUNPODCTL_SAID=${RUNPODCTL_SAID#Error: }
   RUNPODCTL_SAID=${RUNPODCTL_SAID#failed to * pod: }
+  _runpodctl_mask
+  [ "$2" != 137 ] || RUNPODCTL_SAID="it did not answer in $RUNPODCTL_SECONDS s, or was killed"
   RUNPODCTL_SAID=${RUNPODCTL_SAID:-status $2 and no word}
   shopt -s nocasematch
   _runpodctl_class "$code" "$RUNPODCTL_SAID"
@@ -139,6 +158,29 @@ _runpodctl_judge() {
     other:0 | other:1[3-9][0-9]) RUNPODCTL_WHY=unanswered ;;
   esac
   return 1
+}
+
+# _runpodctl_mask - takes the key out of RUNPODCTL_SAID, should it be in there, and cuts it to a readable length.
+_runpodctl_mask() {
+  [ -z "${RUNPOD_API_KEY:-}" ] || RUNPODCTL_SAID=${RUNPODCTL_SAID//"$RUNPOD_API_KEY"/****}
+  RUNPODCTL_SAID=${RUNPODCTL_SAID:0:300}
+}
+
+# runpodctl_remedy - sets RUNPODCTL_TODO to what to do about the last failure; empty when there is nothing to say.
+runpodctl_remedy() {
+  RUNPODCTL_TODO=''
+  case $RUNPODCTL_WHY in
+    auth) RUNPODCTL_TODO="RunPod does not accept the key: make one at console.runpod.io/user/settings" ;;
+    scope) RUNPODCTL_TODO="the key may not do this: it needs read and write access" ;;
+    retired) RUNPODCTL_TODO="this runpodctl asks an API that RunPod has switched off: $RUNPODCTL_UPGRADE" ;;
+    balance) RUNPODCTL_TODO="add credit at console.runpod.io/user/billing" ;;
+    capacity) RUNPODCTL_TODO="try another GPU or data centre (autopod-gpus shows the stock), or later" ;;
+    rate) RUNPODCTL_TODO="RunPod takes no more requests for now: wait a minute" ;;
+    network) RUNPODCTL_TODO="is the network there?" ;;
+    ambiguous | unanswered)
+      RUNPODCTL_TODO="RunPod has trouble, or the way to it: try again later (its state: uptime.runpod.io)"
+      ;;
+  esac
 }
 
 # _runpodctl_class CODE TEXT - sets RUNPODCTL_WHY; the texts are those of RunPod's three APIs, which runpodctl passes on.
@@ -178,7 +220,7 @@ _runpodctl_class() {
   esac
 }
 
-# runpodctl_graphql BODY - asks RunPod's GraphQL API, past runpodctl; the answer is in runpod.answer. 1 when it did
+# runpodctl_graphql BODY - asks RunPod's GraphQL API, past runpodctl; the answer is in runpodctl.answer. 1 when it did
 # not answer, or with an error (which comes as HTTP 200): RUNPODCTL_SAID.
 runpodctl_graphql() {
   runpodctl_key || return
@@ -191,7 +233,8 @@ runpodctl_graphql() {
     return 1
   }
   RUNPODCTL_SAID=$(jq -rs '.[0] | if type == "object" then .errors else error("no answer") end
-    | .[0].message // empty | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:300]' \
+    | .[0].message // empty | gsub("[\u0000-\u001f\u007f]+"; " ") | .[0:2000]' \
     "$CORE_TMP/runpodctl.answer" 2>/dev/null) || RUNPODCTL_SAID="HTTP $HTTP_STATUS"
+  _runpodctl_mask
   [ -z "$RUNPODCTL_SAID" ] && [ "$HTTP_STATUS" = 200 ]
 }

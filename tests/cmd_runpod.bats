@@ -157,3 +157,15 @@ slow_job() { job slow slow '{"seconds": 60}'; }
   assert_contains 'is stopped' "$stderr"
   assert_running 0
 }
+
+@test "a pod whose sessions have their environment with quotes around it, as in RunPod's own image" {
+  runpod_control '{"faults":{"quoted_environment":{}}}'
+  connect --gpu a40
+  assert_status 0
+  run --separate-stderr "$AUTOPOD_BIN/autopod-ssh" -- sh -c 'echo "$RUNPOD_POD_ID"'
+  assert_status 0
+  assert_equal "$output" "\"$(runpod_state '.pods[0].id')\"" 'what the session has'
+  run --separate-stderr "$AUTOPOD_BIN/autopod-kill"
+  assert_status 0
+  assert_all_gone
+}

@@ -426,7 +426,7 @@ E
 "pod_config":{"volume_mount":"workspace"}#pod_config.volume_mount: must be an absolute path without .., but is "workspace"
 "pod_config":{"volume_mount":"/a/../b"}#pod_config.volume_mount: must be an absolute path without .., but is "/a/../b"
 "pod_config":{"volume_mount":"/a\u001b[1m"}#pod_config.volume_mount: must be a text in one line, but is "/a\u001b[1m"
-"pod_config":{"cloud":"public"}#pod_config.cloud: must be secure or community, but is "public"
+"pod_config":{"cloud":"public"}#pod_config.cloud: must be secure, community, or both between commas, but is "public"
 E
 }
 

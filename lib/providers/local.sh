@@ -96,6 +96,9 @@ provider_local_terminate() {
   _local_end "$_LOCAL_DIR" && rm -rf -- "$_LOCAL_DIR"
 }
 
+# provider_local_configured - 0: there is nothing to be configured.
+provider_local_configured() { :; }
+
 # provider_local_settling - prints how long to look for a pod whose making was interrupted: its directory is there
 # from the first moment on, or never.
 provider_local_settling() { printf '0\n'; }

@@ -216,19 +216,11 @@ _runpod_no_gpu() {
 # _runpod_told CODE WHAT - tells what did not work and what to do, by RUNPODCTL_WHY; CODE, or EX_MISSING when it is
 # the key or the tool.
 _runpod_told() {
-  local code=$1 todo=''
+  local code=$1
   PROVIDER_WHY=$RUNPODCTL_WHY
-  case $RUNPODCTL_WHY in
-    auth) code=$EX_MISSING todo="RunPod does not accept the key: make one at console.runpod.io/user/settings" ;;
-    scope) code=$EX_MISSING todo="the key may not do this: it needs read and write access" ;;
-    retired) code=$EX_MISSING todo="this runpodctl asks an API that RunPod has switched off: $RUNPODCTL_UPGRADE" ;;
-    balance) todo="add credit at console.runpod.io/user/billing" ;;
-    capacity) todo="try another GPU or data centre (autopod-gpus shows the stock), or later" ;;
-    rate) todo="RunPod takes no more requests for now: wait a minute" ;;
-    network) todo="is the network there?" ;;
-    ambiguous | unanswered) todo="RunPod has trouble, or the way to it: try again later (its state: uptime.runpod.io)" ;;
-  esac
-  core_fail "$code" "$2: $RUNPODCTL_SAID" "$todo"
+  case $RUNPODCTL_WHY in auth | scope | retired) code=$EX_MISSING ;; esac
+  runpodctl_remedy
+  core_fail "$code" "$2: $RUNPODCTL_SAID" "$RUNPODCTL_TODO"
 }
 
 # _runpod_public_keys - sets _RUNPOD_KEYS to what a new pod shall let in; EX_MISSING.
@@ -331,3 +323,6 @@ _runpod_state() {
 # provider_runpod_settling - prints the pauses before the looks for a pod whose making is in doubt: one that was made
 # shows up in the list within seconds.
 provider_runpod_settling() { printf '%s\n' "$RUNPOD_SETTLE"; }
+
+# provider_runpod_configured - 0 when this machine can ask for the pods of an account there: it has runpodctl and a key.
+provider_runpod_configured() { command -v runpodctl >/dev/null 2>&1 && runpodctl_key; }

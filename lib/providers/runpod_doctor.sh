@@ -169,18 +169,9 @@ _runpod_doctor_pods() {
     network | ambiguous | unanswered | rate) state=warn ;;
     retired) RUNPODCTL_SAID="this runpodctl asks REST v1, which RunPod has switched off" ;;
   esac
+  runpodctl_remedy
   _runpod_doctor_found "$state" "pods can't be listed, so autopod makes none: $RUNPODCTL_SAID" \
-    "$(_runpod_doctor_remedy)"
-}
-
-# _runpod_doctor_remedy - prints what to do about the last failure of runpodctl.
-_runpod_doctor_remedy() {
-  case $RUNPODCTL_WHY in
-    auth) printf 'make a key at console.runpod.io/user/settings' ;;
-    scope) printf 'the key needs read and write access' ;;
-    network | ambiguous | unanswered | rate) printf 'try again in a minute; RunPod'\''s state: uptime.runpod.io' ;;
-    *) printf '%s' "$RUNPODCTL_UPGRADE" ;;
-  esac
+    "${RUNPODCTL_TODO:-$RUNPODCTL_UPGRADE}"
 }
 
 # _runpod_doctor_future - REST v1 ends on 1 December 2026 (docs.runpod.io, api-reference-v2/migrate-from-v1). No --help

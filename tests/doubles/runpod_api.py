@@ -36,6 +36,7 @@ data_centers, clouds, pods. Without limits it holds for everything that it can h
   unreachable_address   somebody takes the connection and never says a word
   wrong_pod         the address leads to another pod: RUNPOD_POD_ID differs
   bare_session      the session has none of RUNPOD_*
+  quoted_environment    it has them with quotes around the values, as in RunPod's own ComfyUI image
   stale_address     seconds [90]: after a start the old port is shown for so long
   stale_runtime     a stopped pod goes on showing its last port
   zero_gpus_after_start, no_free_gpus_on_start
@@ -106,6 +107,7 @@ BOOT_FAULTS = (  # decided when a boot begins, and kept until the next one
     "no_public_ip",
     "unreachable_address",
     "bare_session",
+    "quoted_environment",
 )
 FAULTS = {
     *BOOT_FAULTS,
@@ -613,6 +615,10 @@ class World:
                 RUNPOD_TCP_PORT_22=str(port),
                 RUNPOD_VOLUME_ID=pod.wish.volume,
             )
+        if "quoted_environment" in pod.boot:
+            # start.sh writes NAME="value" into /root/.ssh/environment, and sshd keeps the quotes
+            for name in ("RUNPOD_POD_ID", "RUNPOD_API_KEY"):
+                environment[name] = f'"{environment[name]}"'
         lines = ["#!/usr/bin/env bash"]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
         lines += [
