@@ -84,6 +84,8 @@ _helper_start() {
 # _helper_complain NAME STATUS - shows a helper's messages, but never a stack trace; returns STATUS.
 _helper_complain() {
   local line last='' traceback=''
+  [ "$2" != 120 ] || # so Python says that it could not write
+    core_fail "$EX_FAIL" "$1.py could not write its answer" "is the disk of ${TMPDIR:-/tmp} full?" || return
   [ "$2" -le 128 ] || # what stands in the file then are Bash's words, not the helper's
     core_fail "$EX_FAIL" "$1.py was ended by signal $(($2 - 128))" "is the memory full?" || return
   [ -s "$CORE_TMP/complaints" ] || core_fail "$2" "$1.py ended with status $2 and said nothing" || return

@@ -50,18 +50,25 @@ pod_providers_in_use() {
 
 # What pods.json adds to a provider's pod: whether it is ours, the price at which it was made, and its record.
 _POD_JOIN='
-  ($known[0] // {}) as $all | $all.pods[.id] as $record
-  | .ours = (($record != null) or ($all.intents[.name // ""] != null) or (.owner != null and .owner == $us))
-  | .maker = $all.intents[.name // ""].maker
-  | .cost_per_hr = (if ($record.price // 0) > 0 then $record.price else .cost_per_hr // 0 end)
-  | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= $record.pod[$key]) # not every runpodctl tells
-  | .known = (if $record then $record | del(.pod) else null end)'
+  def number: if type == "number" then . else null end;
+  def object: if type == "object" then . else {} end;
+  ($known[0] | object) as $all | ($all.pods | object)[.id] as $written | ($all.intents | object) as $intents
+  | ($written | object) as $record | ($record.limits | object) as $limits
+  | .ours = (($written != null) or ($intents[.name // ""] != null) or (.owner != null and .owner == $us))
+  | .maker = ($intents[.name // ""] | object | .maker)
+  | .cost_per_hr = (if ($record.price | number) // 0 > 0 then $record.price else .cost_per_hr // 0 end)
+  # Not every runpodctl tells these.
+  | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= ($record.pod | object)[$key])
+  | .known = (if $written == null then null else
+      {since: ($record.since | number), from: ($record.from | number), ran: ($record.ran | number), rested: ($record.rested | number),
+       state: $record.state, state_at: ($record.state_at | number),
+       limits: {max_cost_usd: ($limits.max_cost_usd | number), minutes: ($limits.minutes | number)}} end)'
 
 # What the variables get from that. The unit separator keeps empty fields apart, which blanks in IFS would not.
 _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end), .gpu_count,
   .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
   (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
-  (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
+  (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes and .known.since then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
   (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since), .maker]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 
@@ -179,7 +186,8 @@ pod_find() {
     if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\" or \$any)
     elif any(\$all[]; .id == \$ref) then .id == \$ref
     else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" \
-    "$CORE_TMP/pods" >"$CORE_TMP/found" || return
+    "$CORE_TMP/pods" >"$CORE_TMP/found" 2>/dev/null ||
+    core_fail "$EX_FAIL" "the list of pods makes no sense" "is the provider's tool damaged? --debug shows what is called" || return
   while IFS= read -r line; do
     if [ -z "$1" ] && [ -n "${3:-}" ] && _pod_is_taken "$line"; then continue; fi
     found=$((found + 1))

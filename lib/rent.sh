@@ -98,6 +98,7 @@ rent_pod() {
     _rent_check_price "$2" || return
     pod_price
     ui_done "$POD_ID, $POD_GPU, $POD_PRICE${POD_DATA_CENTER:+, $POD_DATA_CENTER}${RENT_NOTE:+, $RENT_NOTE}"
+    [ "$POD_PRICE" != 'price unknown' ] || ui_warn "nobody says what this pod costs: no cost limit can hold"
     status=0
     core_quietly "$5" || status=$?
     [ "$status" != 0 ] || return 0
@@ -139,8 +140,8 @@ _rent_take() {
 
 # _rent_spec WISH - prints what the provider gets for the candidate at hand.
 _rent_spec() {
-  jq -c --arg id "$_RENT_GPU" --arg name "$_RENT_NAME" --arg place "$_RENT_PLACE" --arg cloud "$_RENT_CLOUD" '
-    {gpu_id: $id, gpu_name: $name, gpu_count, data_center: $place, cloud: $cloud, image, template, disk_gb, env: {},
+  jq -c --arg id "$_RENT_GPU" --arg name "$_RENT_NAME" --arg place "$_RENT_PLACE" --arg cloud "$_RENT_CLOUD" --arg price "$_RENT_PRICE" '
+    {gpu_id: $id, list_price: ($price | tonumber? // null), gpu_name: $name, gpu_count, data_center: $place, cloud: $cloud, image, template, disk_gb, env: {},
      volume: (if .volume_id then {id: .volume_id, mount: .volume_mount} else null end)}' <<<"$1"
 }
 
@@ -188,17 +189,29 @@ _rent_agree() {
 _rent_check_price() {
   local max rate id=$POD_ID
   max=$(jq -r '.max_price_usd_per_hour // empty' <<<"$1")
-  if ! budget_less "$max" "$POD_RATE"; then
+  if [ -n "$max" ] && [ "$POD_PROVIDER" != local ] && ! budget_less 0 "$POD_RATE"; then
+    _rent_end || return
+    core_fail "$EX_POD" "nobody says what pod $id costs, and it may cost \$$max an hour at most: it was ended at once" \
+      "leave the maximum price out, or try later"
+    return
+  elif ! budget_less "$max" "$POD_RATE"; then
     max=$AUTOPOD_ASK_ABOVE
     [ -z "$UI_YES" ] && budget_less "$max" "$POD_RATE" && [ "$BUDGET_MICRO" -gt "$_RENT_AGREED" ] || return 0
   fi
   pod_price
   rate=$POD_PRICE
-  pod_terminate || return
-  POD_ID=''
+  _rent_end || return
   budget_rate "$max"
   core_fail "$EX_POD" "pod $id costs $rate, not what was listed and more than $BUDGET_RATE: it was ended at once" \
     "name another GPU, or allow that price (--yes, and a higher --max-price if there is one)"
+}
+
+# _rent_end - ends the pod at hand; when that fails it has been told, and is not tried again: EX_POD_LEFT.
+_rent_end() {
+  local status=0
+  pod_terminate || status=$?
+  POD_ID=''
+  return "$status"
 }
 
 # _rent_give_back STATUS - ends a pod that did not become ready and tells what that cost; STATUS when it makes no sense
@@ -209,8 +222,7 @@ _rent_give_back() {
   ui_note "Pod $id did not become ready: $why"
   tunnel_close
   pod_cost
-  pod_terminate || return
-  POD_ID=''
+  _rent_end || return
   budget_show "$BUDGET_COST"
   ui_note "Pod $id is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
   RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL ($why)"

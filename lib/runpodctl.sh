@@ -77,8 +77,9 @@ _runpodctl_exec() {
 # _runpodctl_watch - ends a runpodctl that takes too long. It waits on a pipe that nobody writes to, since a sleep would
 # outlive it.
 _runpodctl_watch() {
-  exec >/dev/null 2>&1
-  read -r -t "$RUNPODCTL_SECONDS" _ <>"$CORE_TMP/runpodctl.never" || kill -s KILL "$(<"$CORE_TMP/runpodctl.pid")"
+  exec >/dev/null 2>&1 7>&- 8>&- 9>&-
+  read -r -t "$RUNPODCTL_SECONDS" _ <>"$CORE_TMP/runpodctl.never" ||
+    { kill -0 "$$" && kill -s KILL "$(<"$CORE_TMP/runpodctl.pid")"; } # without us the number may be anybody's by now
 }
 
 # _runpodctl_child ARG... - in a process of its own: only there the key is in the environment. runpodctl takes settings
@@ -121,7 +122,11 @@ runpodctl_list() {
   local how=runpodctl_ask all=''
   [ -z "${1:-}" ] || how=runpodctl_look
   case $_RUNPODCTL_FEATURES in *all*) all=--all ;; esac
-  "$how" "$CORE_TMP/runpodctl.list" pod list ${all:+"$all"}
+  "$how" "$CORE_TMP/runpodctl.list" pod list ${all:+"$all"} || return
+  jq -e 'type == "array"' "$CORE_TMP/runpodctl.list" >/dev/null || {
+    RUNPODCTL_WHY=unanswered RUNPODCTL_SAID="what it says is no list"
+    return 1
+  }
 }
 
 # _runpodctl_judge OUT STATUS - 0 when runpodctl gave an answer; else 1, RUNPODCTL_SAID has its words and RUNPODCTL_WHY

@@ -52,7 +52,7 @@ _survey_doubts() {
 _SURVEY_DOUBTS='
   [inputs] as $listed
   | ($listed[] | select((.ours | not) and .owner == null and (.name // "" | startswith("autopod-"))) | .id),
-    (($known[0].pods // {}) | to_entries[] | select(.value.provider == $provider) | .key
+    ([$known[0] | objects | .pods | objects] | first // {} | to_entries[] | select((.value | objects | .provider) == $provider) | .key
       | select(. as $id | all($listed[]; .id != $id)))
   | select(test("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"))'
 

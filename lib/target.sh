@@ -197,7 +197,7 @@ _target_make() {
 # _target_settle - a pod whose making did not come to its end is ended.
 _target_settle() {
   wish_settle || return 0
-  pod_terminate || CORE_STATUS=$?
+  pod_terminate && ui_note "Pod $POD_ID had been made meanwhile: it is terminated." || CORE_STATUS=$?
   POD_ID=''
 }
 

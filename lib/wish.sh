@@ -11,21 +11,23 @@ _AUTOPOD_WISH_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/pod.sh"
 
+PROVIDER_WHY=''                 # why a provider made no pod, see there
 _WISH_NAME='' _WISH_PROVIDER='' # the name of a pod that is being made, and where
 
 # wish_make PROVIDER SPEC PURPOSE LIMITS - makes a pod as SPEC (JSON, see the providers) says and loads it; its name
 # and its LIMITS (JSON: max_cost_usd, minutes) are on disk before the call, its id right after. On failure
 # PROVIDER_WHY says why. EX_POD, EX_MISSING; EX_POD_LEFT when nobody can say whether there is one.
 wish_make() {
-  local made=$CORE_TMP/made.json status=0
+  local made=$CORE_TMP/made.json status=0 name
   pod_provider "$1" && state_installation && os_random_hex 4 || return
   os_utc_compact
-  _WISH_NAME=autopod-${3:+${3//[!A-Za-z0-9_-]/-}-}$OS_UTC-$OS_HEX _WISH_PROVIDER=$1 PROVIDER_WHY=''
+  name=autopod-${3:+${3//[!A-Za-z0-9_-]/-}-}$OS_UTC-$OS_HEX PROVIDER_WHY=''
   os_now
   os_process_start "$$" || return
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_WISH_NAME" --arg provider "$1" --argjson at "$OS_NOW" \
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$name" --arg provider "$1" --argjson at "$OS_NOW" \
     --arg maker "$$-$OS_START" --argjson limits "$4" \
     '.intents[$name] = {provider: $provider, at: $at, maker: $maker, limits: $limits}' || return
+  _WISH_NAME=$name _WISH_PROVIDER=$1
   "provider_$1_create" "$(jq -c --arg name "$_WISH_NAME" --arg us "$STATE_INSTALLATION" \
     '.name = $name | .env.AUTOPOD_INSTALLATION = $us' <<<"$2")" >"$made" || status=$?
   case $status:$PROVIDER_WHY in
@@ -47,16 +49,18 @@ wish_make() {
       return "$status"
       ;;
   esac
-  pod_load "$made" && state_lock "pod-$POD_ID" 0 && _wish_record "$made" || return # from here on wish_settle finds the pod
+  pod_load "$made" && state_lock "pod-$POD_ID" 0 && _wish_record "$made" "$2" || return # from here on wish_settle finds the pod
   _WISH_NAME=''
 }
 
-# _wish_record FILE - the pod that was made is written down, with its price of now: later answers may say 0.
+# _wish_record FILE SPEC - the pod that was made is written down, with its price of now: later answers may say 0. If
+# this one does, the price that was listed counts.
 _wish_record() {
   os_now
-  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_WISH_NAME" --argjson at "$OS_NOW" --slurpfile pod "$1" '
+  state_update "$AUTOPOD_HOME/pods.json" --arg name "$_WISH_NAME" --argjson at "$OS_NOW" --slurpfile pod "$1" --argjson spec "$2" '
     .intents[$name].limits as $limits | del(.intents[$name])
-    | .pods[$pod[0].id] = {pod: $pod[0], provider: $pod[0].provider, since: $at, price: $pod[0].cost_per_hr, limits: $limits,
+    | .pods[$pod[0].id] = {pod: $pod[0], provider: $pod[0].provider, since: $at, limits: $limits,
+        price: (if $pod[0].cost_per_hr > 0 then $pod[0].cost_per_hr else $spec.list_price // 0 end),
         ran: 0, rested: 0, state: "running", state_at: $at}' || return
   pod_load "$1"
 }
@@ -99,19 +103,22 @@ _wish_in_doubt() {
     "look in a minute or two: autopod-sweep finds it and stops it, autopod-ls shows it"
 }
 
-# _wish_end_twins FILE - the first of the pods in FILE is the one that was wished for: reconciled.json. Others of its name
-# (somebody on the way sent the order twice) are ended; EX_POD_LEFT.
+# _wish_end_twins FILE - the first of the pods in FILE is the one that was wished for: reconciled.json. Others
+# of its name (somebody on the way sent the order twice) are ended; when that fails, all of them: EX_POD_LEFT.
 _wish_end_twins() {
-  local line lines=()
+  local line lines=() left=''
   while IFS= read -r line; do lines[${#lines[@]}]=$line; done <"$1"
   for line in ${lines[@]+"${lines[@]:1}"} "${lines[0]}"; do
     printf '%s\n' "$line" >"$CORE_TMP/reconciled.json"
     core_quietly pod_load "$CORE_TMP/reconciled.json" ||
       core_fail "$EX_POD_LEFT" "a pod $_WISH_NAME was made, but what is told about it makes no sense" \
         "look at autopod-ls, or at the provider's console" || return
-    [ "$line" = "${lines[0]}" ] || pod_terminate || return
+    [ "$line" = "${lines[0]}" ] && [ -z "$left" ] || core_quietly pod_terminate || left="$left $POD_ID"
   done
   POD_ID=''
+  [ -z "$left" ] || core_fail "$EX_POD_LEFT" \
+    "${#lines[@]} pods $_WISH_NAME were made by one order; these may still be running and could not be stopped:$left" \
+    "look now: autopod-ls; and end them: autopod-kill$left"
 }
 
 # wish_settle - after a wish_make that did not come to its end: loads the pod that the provider may have made all the

@@ -55,7 +55,7 @@ slow_job() { job slow slow '{"seconds": 60}'; }
   assert_status 0
   assert_equal "$(runpod_state '.pods[0] | "\(.gpu) \(.gpu_count) \(.data_center) \(.image) \(.volume_id) \(.disk_gb // .container_disk_gb)"')" \
     'NVIDIA A40 2 CA-MTL-1 my/comfyui:1 vol7mtl1arch 77' 'the pod'
-  assert_contains '2 × A40, $0.80/h' "$stderr"
+  assert_matches '2 [x×] A40, \$0.80/h' "$stderr"
 }
 
 @test "no pod for the price, none without --yes, none to be had: the job is not started, and a batch goes on to its end" {

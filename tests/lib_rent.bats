@@ -199,22 +199,50 @@ SH
   done
 }
 
-@test "an answer that says nothing: a pod by that name is taken; without one the next is tried, but not for ever" {
-  printf 'ambiguous timeout\n0.49\n' >fates
+@test "RunPod says that something failed: without a pod of that name it is asked once more for the same, then it stops" {
+  printf 'ambiguous so it is\n0.4\n' >fates
   echo ready >boots
   run rent <<<'get "{}"; echo "$POD_ID"'
   assert_status 0
-  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA RTX A6000||secure|1' 'boot pod2 ready'
+  assert_contains 'No pod was made (so it is): asking once more.'
+  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA A40||secure|1' 'boot pod2 ready'
+  assert_equal "$(jq -c '[.intents, (.pods | keys)]' "$AUTOPOD_HOME/pods.json")" '[{},["pod2"]]'
+  rm "$AUTOPOD_HOME/pods.json"
   : >events
-  printf 'ambiguous timeout\n%.0s' 1 2 3 >fates
+  printf 'ambiguous so it is\n%.0s' 1 2 3 >fates
   run rent <<<'get "{}"'
   assert_status 4
-  assert_contains timeout
-  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA RTX A6000||secure|1'
-  : >events
-  echo 'ambiguous timeout' >fates
+  assert_contains 'error: so it is'
+  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA A40||secure|1'
+  assert_equal "$(jq -c .intents "$AUTOPOD_HOME/pods.json")" '{}'
+}
+
+@test "asked once more, it may be that there is no capacity: then the next is tried" {
+  printf 'ambiguous so it is\ncapacity none left\n0.49\n' >fates
   echo ready >boots
-  run rent <<'SH'
+  run rent <<<'get "{}"'
+  assert_status 0
+  happened 'asked NVIDIA A40||secure|1' 'asked NVIDIA A40||secure|1' 'asked NVIDIA RTX A6000||secure|1' 'boot pod3 ready'
+}
+
+@test "no answer, and no pod of that name: exit 12, no other is asked for, and the name stays on disk" {
+  printf 'unanswered timeout\n0.49\n' >fates
+  run rent <<<"get '{}' '{\"minutes\":60}'"
+  assert_status 12
+  assert_contains 'nobody can say yet whether the pod autopod-run-'
+  assert_contains 'autopod-sweep'
+  happened 'asked NVIDIA A40||secure|1'
+  assert_equal "$(jq -c '[.pods // {}, (.intents | keys), .intents[].limits]' "$AUTOPOD_HOME/pods.json")" \
+    "[{},[\"$(jq -r .name spec)\"],{\"minutes\":60}]"
+}
+
+@test "whatever is not said: a pod of that name is taken; when the list can't be had, it is exit 12" {
+  local why
+  for why in ambiguous unanswered; do
+    : >events
+    echo "$why timeout" >fates
+    echo ready >boots
+    run rent <<'SH'
 provider_runpod_list() {
   jq -c '{id: "adopted", name, provider: "runpod", status: "creating", gpu: "A40", gpu_count: 1, cost_per_hr: 0.4, created_at: null,
     image: null, volume: null, ssh: null, comfy_port: 8188, reason: null, data_center: null, cloud: null, owner: null, stopped_usd_per_month: 0}' spec
@@ -222,17 +250,21 @@ provider_runpod_list() {
 get '{}'
 echo "$POD_ID"
 SH
-  assert_status 0
-  happened 'asked NVIDIA A40||secure|1' 'boot adopted ready'
-  : >events
-  echo 'ambiguous timeout' >fates
-  run rent <<'SH'
+    assert_status 0
+    happened 'asked NVIDIA A40||secure|1' 'boot adopted ready'
+    assert_equal "$(jq -c '[.intents, (.pods | keys)]' "$AUTOPOD_HOME/pods.json")" '[{},["adopted"]]'
+    : >events
+    echo "$why timeout" >fates
+    run rent <<'SH'
 provider_runpod_list() { core_fail "$EX_TUNNEL" 'no way there'; }
 get '{}'
 SH
-  assert_status 12
-  assert_contains 'may have been made'
-  happened 'asked NVIDIA A40||secure|1'
+    assert_status 12
+    assert_contains 'may have been made'
+    happened 'asked NVIDIA A40||secure|1'
+    assert_equal "$(jq -r '.intents | keys[0]' "$AUTOPOD_HOME/pods.json")" "$(jq -r .name spec)"
+    rm "$AUTOPOD_HOME/pods.json"
+  done
 }
 
 # --- pods that do not become ready ----------------------------------------------------------------
@@ -242,6 +274,7 @@ SH
   printf '5 timeout\nready\n' >boots
   run rent <<<'get "{}"; echo "$POD_ID"'
   assert_status 0
+  assert_contains 'Pod pod1 did not become ready: pod pod1 did not boot'
   assert_contains 'Pod pod1 is terminated; it cost '
   happened 'asked NVIDIA A40||secure|1' 'boot pod1 5' 'terminated pod1' 'asked NVIDIA RTX A6000||secure|1' 'boot pod2 ready'
   run jq -r '.pods | keys | join(" ")' "$AUTOPOD_HOME/pods.json"
@@ -253,6 +286,8 @@ SH
   printf '4\n%.0s' 1 2 3 4 >boots
   run rent <<<"get '{\"gpu_type\":\"A40,A6000,A5000,H100 PCIe\"}'"
   assert_status 4
+  assert_contains 'no pod could be had: A40 (pod pod1 did not boot); RTX A6000 (pod pod2 did not boot); RTX A5000 (pod pod3 did not boot)'
+  assert_contains AUTOPOD_BOOT_TIMEOUT
   assert_equal "$(grep -c ^terminated events)" 3
   assert_equal "$(grep -c ^asked events)" 3
 }
@@ -278,7 +313,7 @@ provider_runpod_get() { :; }
 get '{}'
 SH
   assert_status 12
-  assert_contains 'may still be running'
+  assert_equal "$(grep -c 'may still be running' <<<"$output")" 1 'times that it is told'
   assert_equal "$(grep -c ^asked events)" 1
 }
 
@@ -309,13 +344,13 @@ SH
   echo 1.5 >fates
   run rent <<<'get "{}"'
   assert_status 4
-  assert_contains 'pod1 costs $1.5 an hour, more than $1: it was ended at once'
+  assert_contains 'pod1 costs $1.50/h, not what was listed and more than $1.00/h: it was ended at once'
   happened 'asked NVIDIA A40||secure|1' 'terminated pod1'
   : >events
   echo 0.6 >fates
   run rent <<<"UI_YES=1; get '{\"max_price_usd_per_hour\":0.5}'"
   assert_status 4
-  assert_contains 'more than $0.5'
+  assert_contains 'more than $0.50/h'
   happened 'asked NVIDIA A40||secure|1' 'terminated pod1'
   run jq -c '[.pods, .intents]' "$AUTOPOD_HOME/pods.json"
   assert_equal "$output" '[{},{}]'

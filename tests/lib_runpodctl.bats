@@ -127,11 +127,14 @@ rate|Too Many Requests
 network|request failed: Post "https://api.runpod.io/v2/pods": dial tcp 1.2.3.4:443: connect: connection refused
 network|request failed: Get "https://api.runpod.io/v2/pods": dial tcp: lookup api.runpod.io: no such host
 network|request failed: Get "https://api.runpod.io/v2/pods": dial tcp 1.2.3.4:443: i/o timeout
-ambiguous|request failed: Post "https://api.runpod.io/v2/pods": context deadline exceeded (Client.Timeout exceeded while awaiting headers)
-ambiguous|failed to read response: context deadline exceeded (Client.Timeout or context cancellation while reading body)
-ambiguous|request failed: Post "https://api.runpod.io/v2/pods": EOF
-ambiguous|failed to read response: unexpected EOF
-ambiguous|request failed: Post "https://api.runpod.io/v2/pods": read tcp 1.2.3.4:443: read: connection reset by peer
+unanswered|request failed: Post "https://api.runpod.io/v2/pods": context deadline exceeded (Client.Timeout exceeded while awaiting headers)
+unanswered|failed to read response: context deadline exceeded (Client.Timeout or context cancellation while reading body)
+unanswered|request failed: Post "https://api.runpod.io/v2/pods": EOF
+unanswered|failed to read response: unexpected EOF
+unanswered|http2: server sent GOAWAY and closed the connection
+unanswered|request failed: Post "https://api.runpod.io/v2/pods": write: broken pipe
+unanswered|request failed: Post "https://api.runpod.io/v2/pods": http2: client connection lost: context canceled
+unanswered|request failed: Post "https://api.runpod.io/v2/pods": read tcp 1.2.3.4:443: read: connection reset by peer
 ambiguous|failed to parse response: invalid character '\''<'\'' looking for beginning of value
 ambiguous|pod creation returned no data
 ambiguous|Something went wrong. Please try again later or contact support.
@@ -187,8 +190,10 @@ classes() {
   mkdir -p cases
   while IFS='|' read -r wanted text; do
     wrapped "$1" "$text"
-    case $1:$wanted in # who says 5xx, or that it worked, may have done it
-      stdout:other | v1:other | v1:usage) wanted=ambiguous ;;
+    case $1:$wanted in # who says 5xx, or that it worked, may have done it; who says 4xx has not
+      v1:other | v1:usage) wanted=ambiguous ;;
+      stdout:other) wanted=unanswered ;;
+      v2:other | graphql:other) wanted=usage ;;
     esac
     COUNT=$((COUNT + 1))
     mkdir "cases/$COUNT"
@@ -217,7 +222,7 @@ done
 SH
   assert_status 0
   assert_equal "$output" ''
-  assert_equal "$(find cases -name wanted | grep -c .)" 360 'number of cases'
+  assert_equal "$(find cases -name wanted | grep -c .)" 390 'number of cases'
 }
 
 @test "by its code, by its status, and by neither: garbage, nothing, a page, a crash" {
@@ -229,10 +234,14 @@ gone|1||{"error":"nobody knows it","code":"not_found","status":404}
 rate|1||{"error":"slowly","code":"rate_limited","status":429}
 ambiguous|1||{"error":"api request failed with status 502","code":"server_error","status":502}
 ambiguous|1||{"error":"hm","code":"server_error"}
-ambiguous|1||{"error":"hm","code":"network_error"}
-ambiguous|1||{"error":"hm","code":"timeout"}
+unanswered|1||{"error":"hm","code":"network_error"}
+unanswered|1||{"error":"hm","code":"timeout"}
 usage|1||{"error":"hm","code":"usage_error"}
-other|1||{"error":"hm","code":"conflict","status":409}
+usage|1||{"error":"hm","code":"bad_request"}
+usage|1||{"error":"hm","code":"conflict"}
+usage|1||{"error":"hm","code":"conflict","status":409}
+usage|1||{"error":"hm","status":422}
+usage|1||{"error":"api error: {\"title\":\"Bad Request\"} (status 400)"}
 capacity|1||{"error":"no gpu available","code":"not_found","status":404}
 balance|1||{"error":"api error: {\"title\":\"Payment Required\"} (status 402)"}
 auth|1||{"error":"api error: {} (status 401)"}
@@ -242,16 +251,19 @@ retired|1||{"error":"api error: {\"error\":\"REST API v1 has been retired.\"} (s
 rate|1||{"error":"api error:  (status 429)"}
 ambiguous|1||{"error":"api error: <html><h1>502 Bad Gateway</h1></html> (status 502)"}
 ambiguous|1||{"error":"graphql error: status 503: "}
+unanswered|1||{"error":"api error: <html>504 Gateway Time-out</html> (status 504)"}
+unanswered|1||{"error":"hm","code":"server_error","status":504}
+unanswered|1||{"error":"hm","status":408}
 other|1||
 other|1||<html><body><h1>It works!</h1></body></html>
 other|1||panic: runtime error: index out of range
-ambiguous|0||
-ambiguous|0|no JSON at all|
-ambiguous|0|"text"|
-ambiguous|0|null|
-ambiguous|0|{"id":|
-ambiguous|137||
-ambiguous|139||Segmentation fault
+unanswered|0||
+unanswered|0|no JSON at all|
+unanswered|0|"text"|
+unanswered|0|null|
+unanswered|0|{"id":|
+unanswered|137||
+unanswered|139||Segmentation fault
 other|127||runpodctl: not found on this line: command
 other|1|[]|
 other|1|{"id":"x"}|
@@ -302,7 +314,8 @@ SH
     case $why in
       rate) echo '{"error":"rate limit exceeded"}' ;;
       network) echo '{"error":"dial tcp: connection refused"}' ;;
-      ambiguous) echo '{"error":"unexpected EOF"}' ;;
+      ambiguous) echo '{"error":"Internal Server Error"}' ;;
+      unanswered) echo '{"error":"unexpected EOF"}' ;;
       capacity) echo '{"error":"no gpu available"}' ;;
       auth) echo '{"error":"Unauthorized"}' ;;
     esac >err
@@ -314,15 +327,18 @@ SH
 ask rate 3
 ask network 3
 ask ambiguous 3
+ask unanswered 3
 ask capacity 1
 ask auth 1
 order rate 3
 order network 1
 order ambiguous 1
+order unanswered 1
 order capacity 1
 look rate 1
 look network 1
 look ambiguous 1
+look unanswered 1
 CASES
   assert_equal "$(cat pauses)" ''
 }

@@ -29,7 +29,8 @@ provider_runpod_preflight() {
   provider_runpod_check || return
   runpodctl_ask "$CORE_TMP/runpod.user" user || _runpod_told "$EX_TUNNEL" "the RunPod account can't be read" || return
   runpodctl_list || _runpod_told "$EX_MISSING" "pods can't be listed, and none is made that could not be found again" || return
-  jq -c '{balance: .clientBalance, spend_per_hr: .currentSpendPerHr}' "$CORE_TMP/runpod.user"
+  jq -c 'def number: if type == "number" then . else null end;
+    objects | {balance: (.clientBalance | number), spend_per_hr: (.currentSpendPerHr | number)}' "$CORE_TMP/runpod.user"
 }
 
 # provider_runpod_doctor - prints what works and what does not, `ok|warn|bad TAB what TAB what to do` a line.
@@ -117,7 +118,7 @@ provider_runpod_start() {
     case $why in
       gone) _runpod_no_pod "$1" || return ;;
       capacity) _runpod_no_gpu "$1" || return ;;
-      other | ambiguous | unanswered) # it runs already, or all the same
+      other | usage | ambiguous | unanswered) # it runs already, or all the same
         _runpod_state "$1"
         [ "$_RUNPOD_STATE" != running ] || why=''
         ;;
@@ -232,7 +233,8 @@ _runpod_public_keys() {
 _runpod_print() {
   state_installation && ssh_own_key || return
   jq -c --arg own "$STATE_INSTALLATION" --arg key "$SSH_KEY" --arg other "$AUTOPOD_SSH_KEY" \
-    --argjson port "$AUTOPOD_COMFY_PORT" --argjson disk "$RUNPOD_DISK_MONTH" "$_RUNPOD_POD" "$1"
+    --argjson port "$AUTOPOD_COMFY_PORT" --argjson disk "$RUNPOD_DISK_MONTH" "$_RUNPOD_POD" "$1" 2>/dev/null ||
+    core_fail "$EX_TUNNEL" "what runpodctl says of the pods makes no sense" "$RUNPODCTL_UPGRADE"
 }
 
 # Generations differ: env is a map or a list of K=V; costPerHr is left out when it is 0; times are RFC 3339 or
@@ -240,9 +242,10 @@ _runpod_print() {
 # or with runtimeStatus "initializing" is still being made.
 _RUNPOD_POD='
   def time: if type == "string" then sub("\\.[0-9]+"; "") | sub(" ?(\\+00:?00|Z)( UTC)?$"; "Z") | sub(" "; "T") else null end;
-  def env: if type == "array" then map(capture("^(?<key>[^=]*)=(?<value>.*)$"; "m")) | from_entries else . // {} end;
+  def env: if type == "array" then map(strings | capture("^(?<key>[^=]*)=(?<value>.*)$"; "m")) | from_entries
+    elif type == "object" then . else {} end;
   def text: if type == "string" and . != "" then . else null end;
-  (if type == "array" then .[] else . end)
+  (if type == "array" then .[] else . end) | objects
   | (.env | env | .AUTOPOD_INSTALLATION | text) as $owner
   | (.desiredStatus // "" | ascii_upcase) as $desired
   | (if (.ssh | type) == "object" and .ssh.ip and .ssh.port and $desired == "RUNNING"
@@ -253,7 +256,7 @@ _RUNPOD_POD='
        (if .runtimeStatus == "initializing" or ((.ssh | type) == "object" and $ssh == null) then "creating" else "running" end)}
        [$desired] // "creating"),
      gpu: (.machine.gpuDisplayName // .gpuDisplayName // (.gpuId // "" | sub("^NVIDIA +(GeForce +)?"; "")) | text // "GPU"),
-     gpu_count: (.gpuCount // 1), cost_per_hr: (.costPerHr // 0), created_at: (.createdAt | time), image: (.imageName | text),
+     gpu_count: (.gpuCount // 1), cost_per_hr: ((.costPerHr | numbers | select(. >= 0.0001 and . < 100000)) // 0), created_at: (.createdAt | time), image: (.imageName | text),
      volume: (if $volume then {id: $volume, mount: .volumeMountPath} else null end), ssh: $ssh, comfy_port: $port,
      reason: (.runtimeStatusReason | text), data_center: (.machine.dataCenterId // .dataCenterId | text),
      cloud: (if .machine.secureCloud == false then "community" elif .machine.secureCloud then "secure" else null end),
