@@ -61,14 +61,15 @@ _POD_JOIN='
   | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= ($record.pod | object)[$key])
   | .known = (if $written == null then null else
       {since: ($record.since | number), from: ($record.from | number), ran: ($record.ran | number), rested: ($record.rested | number),
-       state: $record.state, state_at: ($record.state_at | number),
+       state: $record.state, waiting: ($record.waiting == true), state_at: ($record.state_at | number),
        limits: {max_cost_usd: ($limits.max_cost_usd | number), minutes: ($limits.minutes | number)}} end)'
 
 # What the variables get from that. The unit separator keeps empty fields apart, which blanks in IFS would not.
 _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end), .gpu_count,
   .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
   (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
-  (if .ours then 1 else "" end), .known.limits.max_cost_usd, (if .known.limits.minutes and .known.since then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
+  (if .ours then 1 else "" end), .known.limits.max_cost_usd,
+  (if .known.limits.minutes and .known.since and (.known.waiting | not) then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
   (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since), .maker]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 

@@ -226,6 +226,10 @@ _rent_give_back() {
   budget_show "$BUDGET_COST"
   ui_note "Pod $id is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
   RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL ($why)"
+  if [ "$1" = "$EX_POD" ] && [ "$POD_STATUS" != failed ]; then # who did that would not want another one
+    core_fail "$EX_POD" "somebody ended pod $id while it booted" "if that was not meant, run the same command again"
+    return
+  fi
   case $1:$SSH_REASON in
     "$EX_TUNNEL":denied | "$EX_TUNNEL":local | "$EX_TUNNEL":hostkey) ;; # the next one would be no better
     "$EX_TUNNEL":* | "$EX_POD":*) return 0 ;;

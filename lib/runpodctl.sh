@@ -228,12 +228,15 @@ _runpodctl_class() {
 # runpodctl_graphql BODY - asks RunPod's GraphQL API, past runpodctl; the answer is in runpodctl.answer. 1 when it did
 # not answer, or with an error (which comes as HTTP 200): RUNPODCTL_SAID.
 runpodctl_graphql() {
+  local status=0
   runpodctl_key || return
   printf 'Authorization: Bearer %s\n' "$RUNPOD_API_KEY" >"$CORE_TMP/runpodctl.key" &&
     printf '%s' "$1" >"$CORE_TMP/runpodctl.query" || return
   : >"$CORE_TMP/runpodctl.answer"
   http_post_as "${RUNPOD_GRAPHQL_URL:-https://api.runpod.io/graphql}" "$CORE_TMP/runpodctl.query" \
-    "$CORE_TMP/runpodctl.answer" "$CORE_TMP/runpodctl.key" || {
+    "$CORE_TMP/runpodctl.answer" "$CORE_TMP/runpodctl.key" || status=$?
+  rm -f -- "$CORE_TMP/runpodctl.key"
+  [ "$status" = 0 ] || {
     RUNPODCTL_SAID=$HTTP_ERROR
     return 1
   }

@@ -61,8 +61,13 @@ _wish_record() {
     .intents[$name].limits as $limits | del(.intents[$name])
     | .pods[$pod[0].id] = {pod: $pod[0], provider: $pod[0].provider, since: $at, limits: $limits,
         price: (if $pod[0].cost_per_hr > 0 then $pod[0].cost_per_hr else $spec.list_price // 0 end),
-        ran: 0, rested: 0, state: "running", state_at: $at}' || return
+        ran: 0, rested: 0, state: "running", state_at: $at, waiting: true}' || return
   pod_load "$1"
+}
+
+# wish_granted - the loaded pod has become ready and was handed over: from here on its limits claim it.
+wish_granted() {
+  state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" 'del(.pods[$id].waiting)'
 }
 
 # wish_adopt FILE - writes down the pod in FILE (pod_json) if it is ours by its stamp and nothing on disk says so: a

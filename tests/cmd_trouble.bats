@@ -252,3 +252,27 @@ TEXTS
   assert_running 0
   assert_nothing_known
 }
+
+@test "somebody ends the pod while it boots: no other one is made" {
+  pods --boot-delay 30
+  job one picture '{}' '{"pod_config": {"gpu_type": "A40,A6000"}}'
+  start_command comfy-run one.json
+  wait_until 20 command_said 'A40, $0.40/h'
+  run "$AUTOPOD_BIN/autopod-kill" --all --yes
+  finish_command 30
+  assert_status 4
+  assert_contains 'somebody ended pod' "$stderr"
+  assert_made 1
+  assert_running 0
+}
+
+@test "kill -9 while the pod boots: nobody was ever handed it, so autopod-sweep stops it" {
+  pods --boot-delay 30
+  start_command autopod-connect --gpu a40
+  wait_until 20 command_said 'A40, $0.40/h'
+  kill_command_group
+  run --separate-stderr "$AUTOPOD_BIN/autopod-sweep" --yes
+  assert_status 0
+  assert_contains 'is stopped' "$stderr"
+  assert_running 0
+}

@@ -113,13 +113,13 @@ SH
 
 @test "without a list of GPUs the names are resolved all the same, and it is said that prices are not known" {
   rm gpus
-  run --separate-stderr rent <<'SH'
+  AUTOPOD_VERBOSE=1 run --separate-stderr rent <<'SH'
 rent_plan runpod "$(rent_wish '{"gpu_type":"4090"}')"
 rent_show
 rent_show json | jq -c '.[0] | [.gpu_id, .cost_per_hr, .stock, .data_center]'
 SH
   assert_status 0
-  assert_contains 'neither stock nor prices are known' "$stderr"
+  assert_contains 'prices and stock are not known' "$stderr"
   assert_contains 'no list today' "$stderr"
   assert_matches 'RTX 4090 +any +secure +unknown'
   assert_contains '["NVIDIA GeForce RTX 4090",null,null,null]'
