@@ -149,7 +149,9 @@ _runpodctl_judge() {
     | first(($lines | join("\n") | fromjson?), ($lines[] | fromjson?) | objects | select(.error)) //
       {error: ($lines | map(select(test("[^[:space:]]"))) | first // "")}
     | (.error | tostring | unwrap) as $said
-    | [(.code // ""), $said + (if (.status | type) == "number" and ($said | test("status [0-9]") | not) then " (status \(.status))" else "" end)] | map(tostring | gsub("(<[^<>]{1,200}>|[ \u0000-\u001f\u007f])+"; " ") | .[0:2000]) | join("\u001f")' \
+    | (if (.status | type) == "number" and ($said | test("status [0-9]") | not) then " (status \(.status))" else "" end) as $status
+    | [(.code // ""), $said + $status]
+    | map(tostring | gsub("(<[^<>]{1,200}>|[ \u0000-\u001f\u007f])+"; " ") | .[0:2000]) | join("\u001f")' \
     "$CORE_TMP/runpodctl.error" "$1" 2>/dev/null) || :
   RUNPODCTL_SAID=${RUNPODCTL_SAID#Error: }
   RUNPODCTL_SAID=${RUNPODCTL_SAID#failed to * pod: }
