@@ -56,7 +56,7 @@ _POD_JOIN='
   | ($written | object) as $record | ($record.limits | object) as $limits
   | .ours = (($written != null) or ($intents[.name // ""] != null) or (.owner != null and .owner == $us))
   | .maker = ($intents[.name // ""] | object | .maker)
-  | .cost_per_hr = (if ($record.price | number) // 0 > 0 then $record.price else .cost_per_hr // 0 end)
+  | .cost_per_hr = (if (($record.price | number) // 0) > 0 then $record.price else .cost_per_hr // 0 end)
   # Not every runpodctl tells these.
   | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= ($record.pod | object)[$key])
   | .known = (if $written == null then null else

@@ -127,6 +127,7 @@ _rent_ask() {
       RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL"
       return "$status"
       ;;
+    *:ambiguous) core_fail "$status" "$CORE_ERROR" "$CORE_HINT; autopod-sweep finds a pod that came up late" ;;
     *) core_fail "$status" "$CORE_ERROR" "$CORE_HINT" ;;
   esac
 }

@@ -105,7 +105,7 @@ _wish_reconcile() {
 # for it, and nobody knows how long the provider is at it. Its name stays on disk. EX_POD_LEFT.
 _wish_in_doubt() {
   core_fail "$EX_POD_LEFT" "nobody can say yet whether the pod $_WISH_NAME was made" \
-    "look in a minute or two: autopod-sweep finds it and stops it, autopod-ls shows it"
+    "look in a minute or two: autopod-sweep --yes finds it and stops it, autopod-ls shows it"
 }
 
 # _wish_end_twins FILE - the first of the pods in FILE is the one that was wished for: reconciled.json. Others

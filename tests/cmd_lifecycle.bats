@@ -148,7 +148,7 @@ JSON
   assert_status 0
   assert_contains 'Price: $0.40/h'
   assert_matches 'Cost: about \$0\.40[0-9]+ so far, for 1h 00m'
-  assert_contains 'Limit: $5; 59m'
+  assert_matches 'Limit: \$5; (59m|1h 00m)'
   refute_contains env-secret "$output$stderr"
   command_ autopod-info --json --debug
   assert_equal "$(jq -r '"\(.id) \(.known.limits.max_cost_usd) \(.url)"' <<<"$output")" "$POD 5 null"

@@ -24,7 +24,7 @@ setup() {
 # rent [ARG...] - runs the program on stdin with a provider that does as the files of this directory say:
 #   gpus, volumes, account   what it prints; a missing one is a failure
 #   fates                    of the next create: PRICE, or WHY (and TEXT)
-#   boots                    of the next pod that was made: `ready`, or STATUS REASON
+#   boots                    of the next pod that was made: `ready`, or STATUS REASON (ssh's, or `failed`: the pod's status)
 #   events                   what happened
 rent() {
   local text
@@ -64,6 +64,7 @@ is_ready() {
   echo "boot \$POD_ID \$1" >>events
   [ "\$1" != ready ] || return 0
   SSH_REASON=\${2:-}
+  [ "\$SSH_REASON" != failed ] || POD_STATUS=failed
   core_fail "\$1" "pod \$POD_ID did not boot"
 }
 # get WISH [LIMITS] - what a command does
@@ -283,13 +284,23 @@ SH
 
 @test "no more than three pods that do not become ready are paid for" {
   printf '0.4\n%.0s' 1 2 3 4 >fates
-  printf '4\n%.0s' 1 2 3 4 >boots
+  printf '4 failed\n5 timeout\n4 failed\nready\n' >boots
   run rent <<<"get '{\"gpu_type\":\"A40,A6000,A5000,H100 PCIe\"}'"
   assert_status 4
   assert_contains 'no pod could be had: A40 (pod pod1 did not boot); RTX A6000 (pod pod2 did not boot); RTX A5000 (pod pod3 did not boot)'
   assert_contains AUTOPOD_BOOT_TIMEOUT
   assert_equal "$(grep -c ^terminated events)" 3
   assert_equal "$(grep -c ^asked events)" 3
+}
+
+@test "a pod that somebody else ended while it booted: no other is made" {
+  printf '0.4\n0.49\n' >fates
+  printf '4\nready\n' >boots
+  run rent <<<'get "{}"'
+  assert_status 4
+  assert_contains 'somebody ended pod pod1 while it booted'
+  assert_equal "$(grep ^asked events)" 'asked NVIDIA A40||secure|1'
+  assert_equal "$(jq -c '[.intents, .pods]' "$AUTOPOD_HOME/pods.json")" '[{},{}]'
 }
 
 @test "a key that the pod does not know, and a fault of ours, would be no better elsewhere; the pod is ended" {
