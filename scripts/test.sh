@@ -7,7 +7,7 @@
 # Exit status: 0 when all passed, 1 when one failed or none ran, 2 for a wrong
 # argument, 3 when bats is missing, 128+n after signal n.
 #
-#   -j N   files at a time (default: the number of processors)
+#   -j N   files at a time (default: twice the number of processors; they wait more than they compute)
 #   -v     name every test, not only the failed and skipped ones
 
 set -uo pipefail
@@ -45,7 +45,7 @@ parse() {
     shift
   done
   [ "${#FILES[@]}" -gt 0 ] || FILES=("$ROOT"/tests/*.bats)
-  [ -n "$JOBS" ] || JOBS=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || JOBS=2
+  [ -n "$JOBS" ] || JOBS=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2))
 }
 
 # environment - what a test sees must not depend on who runs it
