@@ -144,7 +144,8 @@ start_command() {
   shift
   "$AUTOPOD_PYTHON" -c 'import os, signal, sys
 os.setpgid(0, 0)
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+for ignored in (signal.SIGINT, signal.SIGHUP):  # by a shell for its background jobs, and by nohup
+    signal.signal(ignored, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' "$AUTOPOD_BIN/$name" "$@" \
     >"$BATS_TEST_TMPDIR/command.out" 2>"$BATS_TEST_TMPDIR/command.err" </dev/null 3>&- &
   COMMAND_PID=$!
