@@ -93,7 +93,8 @@ main() {
   done
   stage "$WORK/stage"
   cd "$WORK/stage/empty"
-  env -u PWD -u OLDPWD AUTOPOD_BIN="$WORK/stage/dist" \
+  # DOUBLES_TREE: the stand-ins' own pods are made by the tree; what is tested does not see it.
+  env -u PWD -u OLDPWD AUTOPOD_BIN="$WORK/stage/dist" DOUBLES_TREE="$ROOT" \
     bash "$ROOT/scripts/test.sh" "$WORK"/stage/tests/cmd_*.bats || status=$?
   [ "$FAULTS" = 0 ] || exit 1
   exit "$status"

@@ -31,7 +31,7 @@ result() { jq -r "$1" "$(the_run)/result.json"; }
 slow_job() { job slow slow '{"seconds": 60}'; }
 
 @test "jobs/demo.json: outputs are here and verified, the pod is gone, and what is billed is what was told" {
-  cp -R "$ROOT/jobs" "$ROOT/templates" .
+  cp -R "$ROOT/jobs" .
   comfy_run --job jobs/demo.json
   assert_status 0
   assert_contains '$0.25/h, made for this run' "$stderr"

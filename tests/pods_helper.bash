@@ -51,7 +51,7 @@ run_on_pod() {
 living() {
   (unset AUTOPOD_TEST_MARK && exec sleep 300) 3>&- &
   HOLDER=$!
-  OWNER=$HOLDER-$(bash -c '. "$ROOT/lib/os.sh" && os_process_start "$1" && printf "%s" "$OS_START"' bash "$HOLDER")
+  OWNER=$HOLDER-$(bash -c '. "${DOUBLES_TREE:-$ROOT}/lib/os.sh" && os_process_start "$1" && printf "%s" "$OS_START"' bash "$HOLDER")
 }
 
 # hold_lock NAME - a process that lives holds this lock

@@ -8,7 +8,7 @@
 
 set -euo pipefail
 
-AUTOPOD_ROOT=$(cd -P "${BASH_SOURCE[0]%/*}/../.." && pwd -P)
+AUTOPOD_ROOT=${DOUBLES_TREE:-$(cd -P "${BASH_SOURCE[0]%/*}/../.." && pwd -P)}
 AUTOPOD_LIB=$AUTOPOD_ROOT/lib
 AUTOPOD_HOME=$1
 
