@@ -50,7 +50,7 @@ truncated() {
   size=$(($(sed '$d' "$file" | wc -c)))
   step=$((size / 40 + 1))
   for ((cut = step; cut < size; cut += step)); do
-    said=$(head -c "$cut" "$file" | bash -s -- --help 2>/dev/null | wc -c) || :
+    said=$(head -c "$cut" "$file" | bash -s -- --help 2>/dev/null | grep -c -e '^Usage' -e 'was piped into bash') || : # a word cut to "ss" is a program, too
     [ "$((said))" = 0 ] || fault "${file##*/}: cut after $cut bytes, it still runs"
   done
 }
