@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# pod.sh - pods, whichever provider they are from: make, find, start, stop, end, and remember them in
-# pods.json.
+# pod.sh - pods, whichever provider they are from: find, start, stop, end, and remember them in pods.json.
 
 [ -z "${_AUTOPOD_POD_SH:-}" ] || return 0 # @guard
 _AUTOPOD_POD_SH=1                         # @guard
@@ -81,9 +80,10 @@ _pod_jq() {
   [ -s "$known" ] || known=/dev/null
   state_installation || return
   set -- "$@" --arg us "$STATE_INSTALLATION" "$_POD_JOIN | $filter" "$file"
-  jq --slurpfile known "$known" "$@" 2>/dev/null && return
-  state_read "$AUTOPOD_HOME/pods.json" . >/dev/null && core_fail "$EX_FAIL" "the provider's answer makes no sense" \
-    "is its tool damaged? --debug shows what is called" || jq --slurpfile known /dev/null "$@" 2>/dev/null
+  if jq --slurpfile known "$known" "$@" 2>/dev/null; then return 0; fi
+  state_read "$AUTOPOD_HOME/pods.json" . >/dev/null || known='' # told
+  if [ -z "$known" ] && jq --slurpfile known /dev/null "$@" 2>/dev/null; then return 0; fi
+  core_fail "$EX_FAIL" "the provider's answer makes no sense" "is its tool damaged? --debug shows what is called"
 }
 
 # pod_load FILE - takes a pod's JSON into the POD_* variables; EX_POD when it isn't a pod.
@@ -262,21 +262,17 @@ _pod_is_taken() {
 # pod_start - starts the loaded pod again after a stop; its address and host key are new, and the time that it may run
 # begins anew. EX_POD.
 pod_start() {
-  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_forget_host || return
+  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" || return
   os_now
   state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" --argjson at "$OS_NOW" \
     'if .pods[$id] then .pods[$id].from = $at else . end' || return
   pod_load "$CORE_TMP/pod.json"
 }
 
-# _pod_forget_host - forgets a host key that came from the network (a container makes a new one at each start); one
-# that came to us by a safe way was renewed by that way.
-_pod_forget_host() { [ "$POD_PROVIDER" = local ] || ssh_forget "$POD_ID"; }
-
 # pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be confirmed.
 pod_stop() {
   core_quietly "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" &&
-    pod_load "$CORE_TMP/pod.json" && [ "$POD_STATUS" = stopped ] && _pod_forget_host || _pod_is_gone || pod_left
+    pod_load "$CORE_TMP/pod.json" && [ "$POD_STATUS" = stopped ] || _pod_is_gone || pod_left
 }
 
 # pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be

@@ -86,10 +86,10 @@ wish_adopt() {
 _wish_reconcile() {
   local pause
   ui_progress "the answer got lost: looking whether the pod was made"
-  for pause in $("provider_$1_settling"); do
-    core_sleep "$pause"
+  for pause in 0 $("provider_$1_settling"); do
+    [ "$pause" = 0 ] || core_sleep "$pause"
     core_quietly "provider_$1_list" >"$CORE_TMP/reconcile" || {
-      core_fail "$EX_POD_LEFT" "a pod $_WISH_NAME may have been made, and RunPod does not say" \
+      core_fail "$EX_POD_LEFT" "a pod $_WISH_NAME may have been made, and its provider does not say" \
         "look at autopod-ls in a minute; autopod-sweep ends what was left behind"
       return
     }
@@ -132,7 +132,7 @@ wish_settle() {
   local found=0 name=$_WISH_NAME
   [ -n "$name" ] || return 1
   _wish_reconcile "$_WISH_PROVIDER" || found=$?
-  if [ "$found:$_WISH_PROVIDER" = 1:runpod ]; then _wish_in_doubt || found=$?; fi
+  if [ "$found" = 1 ] && [ -n "$("provider_${_WISH_PROVIDER}_settling")" ]; then _wish_in_doubt || found=$?; fi
   _WISH_NAME=''
   case $found in
     0) pod_load "$CORE_TMP/reconciled.json" || return ;;
@@ -145,7 +145,7 @@ wish_settle() {
   return "$found"
 }
 
-# _wish_forget NAME
+# _wish_forget NAME - takes the wish off the disk: it came true elsewhere, or to nothing.
 _wish_forget() {
   _WISH_NAME=''
   state_update "$AUTOPOD_HOME/pods.json" --arg name "$1" 'del(.intents[$name])' || :

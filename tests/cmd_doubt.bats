@@ -19,7 +19,7 @@ teardown() {
 # unready_rows - an API whose pods are rows only, which never become ready: that is soon found out
 unready_rows() {
   rows
-  export AUTOPOD_BOOT_TIMEOUT=1 RUNPOD_CONFIRM=0.1 RUNPOD_SETTLE='0 0.1'
+  export AUTOPOD_BOOT_TIMEOUT=1 RUNPOD_CONFIRM=0.1 RUNPOD_SETTLE=0.1
 }
 
 # known FILTER - prints what jq's FILTER makes of pods.json
@@ -176,7 +176,7 @@ SH
 
 @test "a list that lags: it is looked at more than once; what comes later still autopod-sweep finds" {
   unready_rows
-  export RUNPOD_SETTLE='0 0.1 0.1 0.1'
+  export RUNPOD_SETTLE='0.1 0.1 0.1'
   shim pod-create <<'SH'
 real "$@" >/dev/null
 : >"$SHIMS/looks"

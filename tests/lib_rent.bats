@@ -39,7 +39,7 @@ provider_runpod_check() { [ ! -e no-tool ] || core_fail "\$EX_MISSING" 'no tool'
 provider_runpod_gpus() { cat gpus 2>/dev/null || core_fail "\${GPUS_FAIL:-\$EX_TUNNEL}" 'no list today'; }
 provider_runpod_volumes() { cat volumes; }
 provider_runpod_preflight() { cat account 2>/dev/null || core_fail "\$EX_MISSING" 'the key is wrong'; }
-provider_runpod_settling() { echo 0; }
+provider_runpod_settling() { echo 0.1; }
 provider_runpod_list() { cat listed 2>/dev/null || :; }
 provider_runpod_get() { core_fail "\$EX_POD" 'no such pod'; }
 provider_runpod_terminate() { echo "terminated \$1" >>events; }

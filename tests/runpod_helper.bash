@@ -26,7 +26,7 @@ runpod_api_start() {
   export AUTOPOD_PROVIDER=runpod AUTOPOD_SSH_KEY=$HOME/.ssh/id_ed25519
   export AUTOPOD_BOOT_TIMEOUT=60 # a test that waits in vain ends
   # The stand-in does at once what it does at all: no test needs the patience that RunPod does.
-  export RUNPOD_CONFIRM='0.2 0.2' RUNPOD_SETTLE='0 0.2 0.2' RUNPODCTL_PAUSES='0.2 0.2'
+  export RUNPOD_CONFIRM='0.2 0.2' RUNPOD_SETTLE='0.2 0.2' RUNPODCTL_PAUSES='0.2 0.2'
   [ -e "$dir/bin/runpodctl" ] || {
     _runpod_ctl "$dir/bin/runpodctl"
     PATH=$dir/bin:$PATH

@@ -99,9 +99,9 @@ provider_local_terminate() {
 # provider_local_configured - 0: there is nothing to be configured.
 provider_local_configured() { :; }
 
-# provider_local_settling - prints how long to look for a pod whose making was interrupted: its directory is there
-# from the first moment on, or never.
-provider_local_settling() { printf '0\n'; }
+# provider_local_settling - prints no pauses: the directory of a pod whose making was interrupted is there from the
+# first moment on, or never.
+provider_local_settling() { :; }
 
 # provider_local_preflight - prints what the account says; a machine of one's own has none.
 provider_local_preflight() { provider_local_check && printf '{}\n'; }

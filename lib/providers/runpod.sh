@@ -18,7 +18,7 @@ RUNPOD_DISK_MONTH=0.20                     # dollars a GB and month for the disk
 RUNPOD_VOLUME_MONTH=0.07                   # dollars a GB and month for a network volume up to 1 TB, and
 RUNPOD_VOLUME_MONTH_ABOVE=0.05             # for what is above that (docs.runpod.io, network volumes)
 RUNPOD_CONFIRM=${RUNPOD_CONFIRM-0.5 1 2 4} # seconds between the looks at whether an order was carried out
-RUNPOD_SETTLE=${RUNPOD_SETTLE-0 1 2 4 8}   # seconds before each look for a pod whose making is in doubt
+RUNPOD_SETTLE=${RUNPOD_SETTLE-1 2 4 8}     # seconds between the looks for a pod whose making is in doubt
 
 # provider_runpod_check - 0 when runpodctl 2.x and a key are there; nothing is contacted. EX_MISSING.
 provider_runpod_check() { core_need jq curl ssh ssh-keygen && runpodctl_check; }
@@ -126,6 +126,7 @@ provider_runpod_start() {
     RUNPODCTL_WHY=$why RUNPODCTL_SAID=$said
     [ -z "$why" ] || _runpod_told "$EX_POD" "pod $1 can't be started" || return
   }
+  ssh_forget "$1" # it may have been stopped elsewhere
   provider_runpod_get "$1" >"$CORE_TMP/runpod.started" || return
   [ "$(jq -r '.gpu_count' "$CORE_TMP/runpod.started")" != 0 ] || {
     provider_runpod_stop "$1" >/dev/null || return
@@ -138,6 +139,7 @@ provider_runpod_start() {
 # provider_runpod_stop ID - stops the pod and prints it as it is then; EX_POD_LEFT when that can't be confirmed.
 provider_runpod_stop() {
   _runpod_id "$1" && provider_runpod_check && _runpod_end stop "$1" || return
+  ssh_forget "$1" # a container makes a new host key at each start
   ! core_quietly provider_runpod_get "$1" || return 0
   # That it is stopped was seen past runpodctl.
   printf '{"id":"%s","desiredStatus":"EXITED"}' "$1" >"$CORE_TMP/runpod.pod" && _runpod_print "$CORE_TMP/runpod.pod"
@@ -195,6 +197,13 @@ provider_runpod_self_stop_script() {
   helper_asset helpers/self_stop_runpod.sh
 }
 
+# provider_runpod_settling - prints the pauses between the looks for a pod whose making is in doubt: one that was
+# made shows up in the list within seconds.
+provider_runpod_settling() { printf '%s\n' "$RUNPOD_SETTLE"; }
+
+# provider_runpod_configured - 0 when this machine can ask for the pods of an account there: it has runpodctl and a key.
+provider_runpod_configured() { command -v runpodctl >/dev/null 2>&1 && runpodctl_key; }
+
 # _runpod_id ID - EX_POD when it can't be the id of a pod.
 _runpod_id() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
@@ -238,7 +247,7 @@ _runpod_print() {
 }
 
 # Generations differ: env is a map or a list of K=V; costPerHr is left out when it is 0; times are RFC 3339 or
-# Go'"'"'s ("2026-10-02 05:28:38.366 +0000 UTC"); desiredStatus is what was asked for, so a pod without an address
+# Go's ("2026-10-02 05:28:38.366 +0000 UTC"); desiredStatus is what was asked for, so a pod without an address
 # or with runtimeStatus "initializing" is still being made.
 _RUNPOD_POD='
   def time: if type == "string" then sub("\\.[0-9]+"; "") | sub(" ?(\\+00:?00|Z)( UTC)?$"; "Z") | sub(" "; "T") else null end;
@@ -252,11 +261,13 @@ _RUNPOD_POD='
      then {host: .ssh.ip, port: .ssh.port, user: "root", key: (if $owner == $own then $key else $other | text end)} else null end) as $ssh
   | (if (.networkVolume | type) == "object" then .networkVolume.id else .networkVolumeId end | text) as $volume
   | {id, name, provider: "runpod",
-     status: ({EXITED: (if .runtimeStatus == "terminated" then "terminated" else "stopped" end), PAUSED: "stopped", TERMINATED: "terminated", DEAD: "failed", RUNNING:
+     status: ({EXITED: (if .runtimeStatus == "terminated" then "terminated" else "stopped" end),
+       PAUSED: "stopped", TERMINATED: "terminated", DEAD: "failed", RUNNING:
        (if .runtimeStatus == "initializing" or ((.ssh | type) == "object" and $ssh == null) then "creating" else "running" end)}
        [$desired] // "creating"),
      gpu: (.machine.gpuDisplayName // .gpuDisplayName // (.gpuId // "" | sub("^NVIDIA +(GeForce +)?"; "")) | text // "GPU"),
-     gpu_count: (.gpuCount // 1), cost_per_hr: ((.costPerHr | numbers | select(. >= 0.0001 and . < 100000)) // 0), created_at: (.createdAt | time), image: (.imageName | text),
+     gpu_count: (.gpuCount // 1), cost_per_hr: ((.costPerHr | numbers | select(. >= 0.0001 and . < 100000)) // 0),
+     created_at: (.createdAt | time), image: (.imageName | text),
      volume: (if $volume then {id: $volume, mount: .volumeMountPath} else null end), ssh: $ssh, comfy_port: $port,
      reason: (.runtimeStatusReason | text), data_center: (.machine.dataCenterId // .dataCenterId | text),
      cloud: (if .machine.secureCloud == false then "community" elif .machine.secureCloud then "secure" else null end),
@@ -322,10 +333,3 @@ _runpod_state() {
     *) _RUNPOD_STATE=running ;;
   esac
 }
-
-# provider_runpod_settling - prints the pauses before the looks for a pod whose making is in doubt: one that was made
-# shows up in the list within seconds.
-provider_runpod_settling() { printf '%s\n' "$RUNPOD_SETTLE"; }
-
-# provider_runpod_configured - 0 when this machine can ask for the pods of an account there: it has runpodctl and a key.
-provider_runpod_configured() { command -v runpodctl >/dev/null 2>&1 && runpodctl_key; }
