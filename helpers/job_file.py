@@ -11,6 +11,8 @@ import math
 import os
 import re
 
+from wording import brief, clean, shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing costs every start some 4 ms
     from typing import Any, Callable, Union
@@ -28,7 +30,7 @@ POD_SHAPES = {  # of the texts that can't be any line: a pattern, and what they 
     "gpu_type": (r".*[^\s,].*", "name a GPU"),
     "datacenter": (
         r"\s*[A-Za-z0-9_-]{1,64}(\s*,\s*[A-Za-z0-9_-]{1,64})*\s*",
-        "be data centres such as US-GA-1, separated by commas",
+        "be data centers such as US-GA-1, separated by commas",
     ),
     "volume_id": (r"[A-Za-z0-9_-]{1,64}", "be letters, digits, _ and -, at most 64 of them"),
     "volume_mount": (r"(/+(?!\.\.?(/|$))[^/]+)+/*", "be an absolute path without .."),
@@ -58,22 +60,6 @@ class Problem(Exception):
 
 
 # --- words for people ---------------------------------------------------------------------
-
-
-def clean(text: str) -> str:
-    """`text` with everything that could move a cursor or fake a line written as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def brief(text: str, most: int) -> str:
-    """The clean `text`, cut to at most `most` characters."""
-    result = clean(text[: most + 1])
-    return result if len(result) <= most else result[: most - 3] + "..."
-
-
-def shown(value: object) -> str:
-    """`value` as JSON in one short line."""
-    return brief(json.dumps(value, ensure_ascii=False), 80)
 
 
 def nearest(word: str, known: list[str], list_all: bool = False) -> str:

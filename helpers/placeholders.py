@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 
-from job_file import CONTROL, Problem, clean
+from job_file import CONTROL, Problem
+from wording import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,8 +31,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import job_file
-from job_file import Job, Problem, absolute, brief, clean, nearest, shown
+from job_file import Job, Problem, absolute, nearest
 from placeholders import Filler, as_text, typed
+from wording import brief, clean, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

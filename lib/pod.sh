@@ -18,7 +18,7 @@ POD_PACE=0.3               # seconds between two looks at a pod that boots; RunP
 POD_YOUNG=${POD_YOUNG:-60} # seconds in which a pod that was made must have got around
 _POD_SEEN=''               # the id of the pod that its provider knew when it was asked last
 # The loaded pod (see pod_load); empty while there is none. Times are epochs; POD_SINCE is when its bill began.
-POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_GPU_COUNT='' POD_RATE='' POD_MONTHLY=''
+POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE='' POD_MONTHLY=''
 POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0 POD_REASON=''
 POD_IMAGE='' POD_DATA_CENTER='' POD_CLOUD='' POD_VOLUME_ID='' POD_VOLUME_MOUNT='' POD_OURS='' POD_LIMIT='' POD_UNTIL=''
 _POD_RAN=0 _POD_RESTED=0 _POD_STATE='' _POD_STATE_AT='' # its record: seconds it ran and stood still before _POD_STATE_AT
@@ -64,7 +64,7 @@ _POD_JOIN='
        limits: {max_cost_usd: ($limits.max_cost_usd | number), minutes: ($limits.minutes | number)}} end)'
 
 # What the variables get from that. The unit separator keeps empty fields apart, which blanks in IFS would not.
-_POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end), .gpu_count,
+_POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
   .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
   (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
   (if .ours then 1 else "" end), .known.limits.max_cost_usd,
@@ -96,7 +96,7 @@ pod_load() {
 # _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables; EX_POD when it isn't one.
 _pod_take() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
-  IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_GPU_COUNT POD_RATE POD_MONTHLY POD_SSH_HOST \
+  IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_RATE POD_MONTHLY POD_SSH_HOST \
     POD_SSH_PORT POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE POD_REASON POD_IMAGE POD_DATA_CENTER POD_CLOUD \
     POD_VOLUME_ID POD_VOLUME_MOUNT POD_OURS POD_LIMIT POD_UNTIL _POD_RAN _POD_RESTED _POD_STATE _POD_STATE_AT _ <<<"$1"
   if [ "$POD_PROVIDER" = local ]; then POD_PACE=0.3; else POD_PACE=1; fi

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# rent.sh - a pod for a wish: which GPUs, data centres and clouds come into question, in which order and at
+# rent.sh - a pod for a wish: which GPUs, data centers and clouds come into question, in which order and at
 # what price; then one after another, until one is ready.
 
 [ -z "${_AUTOPOD_RENT_SH:-}" ] || return 0 # @guard
@@ -19,7 +19,7 @@ _RENT_LINES=()             # the candidates, in the order to try
 _RENT_GPU='' _RENT_NAME='' # the candidate at hand: the provider's id of the GPU, and its name for people
 _RENT_PLACE='' _RENT_CLOUD='' _RENT_PRICE='' _RENT_LABEL=''
 _RENT_AGREED=0 # the price, in micro-dollars, that was agreed to
-RENT_TRIED=''  # what was tried in vain, for people
+_RENT_TRIED='' # what was tried in vain, for people
 RENT_NOTE=''   # what shall be said about the pod beside its price
 
 # rent_wish JSON - prints the wish (the keys of pod_config), what it leaves open filled in from the settings.
@@ -83,8 +83,8 @@ rent_show() {
 # rent_pod PROVIDER WISH PURPOSE LIMITS READY - makes the first pod of the plan that can be had and becomes ready, which
 # the function READY waits for; it is loaded then. EX_POD, EX_USAGE, EX_MISSING, EX_TUNNEL, EX_POD_LEFT.
 rent_pod() {
-  local line status boots=0 todo='name other GPUs (--gpu, gpu_type) or data centres, or try later; autopod-gpus shows the stock'
-  RENT_TRIED='' _RENT_AGREED=0
+  local line status boots=0 todo='name other GPUs (--gpu, gpu_type) or data centers, or try later; autopod-gpus shows the stock'
+  _RENT_TRIED='' _RENT_AGREED=0
   rent_plan "$1" "$2" && _rent_can_pay "$1" "$4" || return
   for line in "${_RENT_LINES[@]}"; do
     [ "$boots" = 0 ] || ui_step Pod
@@ -103,10 +103,10 @@ rent_pod() {
     core_quietly "$5" || status=$?
     [ "$status" != 0 ] || return 0
     _rent_give_back "$status" || return
-    boots=$((boots + 1)) todo="allow more time (AUTOPOD_BOOT_TIMEOUT is $AUTOPOD_BOOT_TIMEOUT s), or name other GPUs or data centres"
+    boots=$((boots + 1)) todo="allow more time (AUTOPOD_BOOT_TIMEOUT is $AUTOPOD_BOOT_TIMEOUT s), or name other GPUs or data centers"
     [ "$boots" -lt "$RENT_BOOTS" ] || break
   done
-  core_fail "$EX_POD" "no pod could be had: $RENT_TRIED" "$todo"
+  core_fail "$EX_POD" "no pod could be had: $_RENT_TRIED" "$todo"
 }
 
 # _rent_ask PROVIDER WISH PURPOSE LIMITS - asks for the candidate at hand; once more when something failed there and no
@@ -124,7 +124,7 @@ _rent_ask() {
     0:*) ;;
     "$EX_POD":capacity)
       ui_note "No pod with $_RENT_LABEL: $CORE_ERROR"
-      RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL"
+      _RENT_TRIED="$_RENT_TRIED${_RENT_TRIED:+; }$_RENT_LABEL"
       return "$status"
       ;;
     *:ambiguous) core_fail "$status" "$CORE_ERROR" "$CORE_HINT; autopod-sweep finds a pod that came up late" ;;
@@ -226,7 +226,7 @@ _rent_give_back() {
   _rent_end || return
   budget_show "$BUDGET_COST"
   ui_note "Pod $id is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
-  RENT_TRIED="$RENT_TRIED${RENT_TRIED:+; }$_RENT_LABEL ($why)"
+  _RENT_TRIED="$_RENT_TRIED${_RENT_TRIED:+; }$_RENT_LABEL ($why)"
   if [ "$1" = "$EX_POD" ] && [ "$POD_STATUS" != failed ]; then # who did that would not want another one
     core_fail "$EX_POD" "somebody ended pod $id while it booted" "if that was not meant, run the same command again"
     return

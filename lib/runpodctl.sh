@@ -181,7 +181,7 @@ runpodctl_remedy() {
     scope) RUNPODCTL_TODO="the key may not do this: it needs read and write access" ;;
     retired) RUNPODCTL_TODO="this runpodctl asks an API that RunPod has switched off: $RUNPODCTL_UPGRADE" ;;
     balance) RUNPODCTL_TODO="add credit at console.runpod.io/user/billing" ;;
-    capacity) RUNPODCTL_TODO="try another GPU or data centre (autopod-gpus shows the stock), or later" ;;
+    capacity) RUNPODCTL_TODO="try another GPU or data center (autopod-gpus shows the stock), or later" ;;
     rate) RUNPODCTL_TODO="RunPod takes no more requests for now: wait a minute" ;;
     network) RUNPODCTL_TODO="is the network there?" ;;
     ambiguous | unanswered)

@@ -173,7 +173,7 @@ PY
 
 # --- order, place and price -----------------------------------------------------------------------
 
-@test "the order is GPU, then data centre, then cloud; each once" {
+@test "the order is GPU, then data center, then cloud; each once" {
   wish_is '{"gpu_type":"A6000, 4090,rtx a6000","datacenter":"eu-ro-1,CA-MTL-1,EU-RO-1","cloud":"Community,secure,community"}' \
     'candidate|NVIDIA RTX A6000|RTX A6000|EU-RO-1|community|0.33|Medium|48' \
     'candidate|NVIDIA RTX A6000|RTX A6000|EU-RO-1|secure|0.49|Medium|48' \
@@ -190,19 +190,19 @@ PY
     'candidate|NVIDIA A40|A40||secure|0.40|High|48'
 }
 
-@test "the stock is that of the data centre; without an entry there is none, and an entry may not say" {
+@test "the stock is that of the data center; without an entry there is none, and an entry may not say" {
   wish_is '{"gpu_type":"A40","datacenter":"US-GA-1,CA-MTL-1,EU-SE-1,EU-RO-1"}' \
     'candidate|NVIDIA A40|A40|US-GA-1|secure|0.40|Low|48' 'candidate|NVIDIA A40|A40|CA-MTL-1|secure|0.40|High|48' \
     'candidate|NVIDIA A40|A40|EU-SE-1|secure|0.40||48' 'candidate|NVIDIA A40|A40|EU-RO-1|secure|0.40|None|48'
 }
 
-@test "a data centre that the list does not have is tried all the same, with a warning" {
+@test "a data center that the list does not have is tried all the same, with a warning" {
   wish_is '{"gpu_type":"A6000","datacenter":"us-ge-1,ZZ-9"}' \
-    "warning|data centre us-ge-1 is not on the provider's list; did you mean US-GA-1?" \
-    "warning|data centre ZZ-9 is not on the provider's list" \
+    "warning|data center us-ge-1 is not on the provider's list; did you mean US-GA-1?" \
+    "warning|data center ZZ-9 is not on the provider's list" \
     'candidate|NVIDIA RTX A6000|RTX A6000|US-GE-1|secure|0.49|Medium|48' \
     'candidate|NVIDIA RTX A6000|RTX A6000|ZZ-9|secure|0.49|Medium|48'
-  gpu 'NVIDIA A40' A40 48 0.4 null '"High"' >gpus # a list without data centres
+  gpu 'NVIDIA A40' A40 48 0.4 null '"High"' >gpus # a list without data centers
   wish_is '{"gpu_type":"A40","datacenter":"zz-9"}' 'candidate|NVIDIA A40|A40|ZZ-9|secure|0.40|High|48'
 }
 
@@ -243,7 +243,7 @@ PY
 
 # --- volumes --------------------------------------------------------------------------------------
 
-@test "a volume forces its data centre and the secure cloud" {
+@test "a volume forces its data center and the secure cloud" {
   wish_is '{"gpu_type":"A40","volume_id":"vol1"}' 'candidate|NVIDIA A40|A40|US-GA-1|secure|0.40|Low|48'
   wish_is '{"gpu_type":"4090","volume_id":"vol1","cloud":"community,secure","datacenter":"CA-MTL-1,us-ga-1"}' \
     'candidate|NVIDIA GeForce RTX 4090|RTX 4090|US-GA-1|secure|0.74|None|24'
@@ -261,7 +261,7 @@ PY
   refused 2 '{"gpu_type":"A40","volume_id":"vol1"}' 'there is no volume "vol1"; there is none at all'
 }
 
-@test "a volume of which the data centre is not known leaves the choice as it is" {
+@test "a volume of which the data center is not known leaves the choice as it is" {
   printf '{"id":"vol3"}\n' >volumes
   wish_is '{"gpu_type":"A40","volume_id":"vol3","datacenter":"CA-MTL-1"}' 'candidate|NVIDIA A40|A40|CA-MTL-1|secure|0.40|High|48'
 }
@@ -285,8 +285,8 @@ JSON
 @test "a wrong wish: every fault is told" {
   local count
   refused 2 '{"gpu_type":["A40"],"gpu_count":1.5,"datacenter":"a b,$(id),US-GA-1","cloud":"public","volume_id":7,"max_price_usd_per_hour":"1"}' \
-    'gpu_type: must be a text, but is ["A40"]' "datacenter: \"a b\" is no data centre's name" \
-    "datacenter: \"\$(id)\" is no data centre's name" 'cloud: must be secure or community, but is "public"' \
+    'gpu_type: must be a text, but is ["A40"]' "datacenter: \"a b\" is no data center's name" \
+    "datacenter: \"\$(id)\" is no data center's name" 'cloud: must be secure or community, but is "public"' \
     'volume_id: must be a text, but is 7' 'gpu_count: must be a whole number, but is 1.5' \
     'max_price_usd_per_hour: must be a number above 0, but is "1"'
   for count in 0 -1 true '"2"' '[]' 1e+99 Infinity NaN; do
@@ -298,7 +298,7 @@ JSON
 
 @test "no control character of a wish or a list is ever printed" {
   refused 2 '{"gpu_type":"A40","cloud":"x\u001b[2J","datacenter":"\u009b1m"}' \
-    "datacenter: \"\x9b1m\" is no data centre's name" 'cloud: must be secure or community, but is "x\u001b[2j"'
+    "datacenter: \"\x9b1m\" is no data center's name" 'cloud: must be secure or community, but is "x\u001b[2j"'
   refused 2 '{"gpu_type":"\u001b]0;x\u0007,\ud800"}' \
     'GPU "\u001b]0;x\u0007" is not known; autopod-gpus lists those there are' \
     'GPU "\ud800" is not known; autopod-gpus lists those there are'

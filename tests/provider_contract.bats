@@ -340,8 +340,8 @@ placed() {
     'COMMUNITY cw3nka7d08 NVIDIA RTX A5000 null'
 }
 
-@test "runpod: data centre, cloud, volume, disk, image and template are what was asked for" { placed runpod; }
-@test "runpod-2.7: data centre, cloud, volume, disk, image and template are what was asked for" { placed runpod-2.7; }
+@test "runpod: data center, cloud, volume, disk, image and template are what was asked for" { placed runpod; }
+@test "runpod-2.7: data center, cloud, volume, disk, image and template are what was asked for" { placed runpod-2.7; }
 
 # --- every status ---------------------------------------------------------------------------------
 

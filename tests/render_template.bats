@@ -419,8 +419,8 @@ E
 "pod_config":{"gpu_type":4090}#pod_config.gpu_type: must be a text in one line, but is 4090
 "pod_config":{"image":"a\nb"}#pod_config.image: must be a text in one line, but is "a\nb"
 "pod_config":{"gpu_type":" , "}#pod_config.gpu_type: must name a GPU, but is " , "
-"pod_config":{"datacenter":"US GA 1"}#pod_config.datacenter: must be data centres such as US-GA-1, separated by commas, but is "US GA 1"
-"pod_config":{"datacenter":"US-GA-1,,EU"}#pod_config.datacenter: must be data centres such as US-GA-1, separated by commas, but is "US-GA-1,,EU"
+"pod_config":{"datacenter":"US GA 1"}#pod_config.datacenter: must be data centers such as US-GA-1, separated by commas, but is "US GA 1"
+"pod_config":{"datacenter":"US-GA-1,,EU"}#pod_config.datacenter: must be data centers such as US-GA-1, separated by commas, but is "US-GA-1,,EU"
 "pod_config":{"datacenter":["EU"]}#pod_config.datacenter: must be a text in one line, but is ["EU"]
 "pod_config":{"volume_id":"$(id)"}#pod_config.volume_id: must be letters, digits, _ and -, at most 64 of them, but is "$(id)"
 "pod_config":{"volume_mount":"workspace"}#pod_config.volume_mount: must be an absolute path without .., but is "workspace"

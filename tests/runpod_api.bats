@@ -139,7 +139,7 @@ log_in() {
   answered '.[0] | "\(.podId == "'"$POD"'") \(has("amount"))"' 'true true'
 }
 
-@test "GraphQL: create, addresses, money, GPUs, data centres, and errors in a 200" {
+@test "GraphQL: create, addresses, money, GPUs, data centers, and errors in a 200" {
   runpod_api_start --no-machines --boot-delay 0
   runpod_query "$DEPLOY" "$INPUT"
   answered '.data.podFindAndDeployOnDemand | "\(.costPerHr) \(.env) \(.ports) \(.machine.gpuDisplayName)"' \
@@ -317,7 +317,7 @@ none_runs() { ! pgrep -f "$1" >/dev/null; }
 
 # --- faults ---------------------------------------------------------------------------------------
 
-@test "no capacity: by stock, by fault in each API's words, for some GPUs, data centres and times only" {
+@test "no capacity: by stock, by fault in each API's words, for some GPUs, data centers and times only" {
   runpod_api_start --no-machines
   runpod_call v2 POST /pods "$(jq '.dataCenterIds = ["EU-RO-1"]' <<<"$A40")"
   refused 400 'no gpu available'
@@ -341,7 +341,7 @@ none_runs() { ! pgrep -f "$1" >/dev/null; }
   create
 }
 
-@test "a volume is in one data centre and in the secure cloud; anything else is an unhelpful error" {
+@test "a volume is in one data center and in the secure cloud; anything else is an unhelpful error" {
   runpod_api_start --no-machines
   create '.mounts.network = [{"volumeId": "vol7mtl1arch", "path": "/workspace"}]'
   assert_equal "$(runpod_state '.pods[0] | "\(.data_center) \(.volume_id) \(.mount)"')" \

@@ -260,7 +260,7 @@ print(*map(is_public, sys.argv[2:]))' "$ROOT/tests/doubles" \
 
 # --- both of the second generation ----------------------------------------------------------------
 
-@test "2.x: the account, volumes, data centres, keys, bills" {
+@test "2.x: the account, volumes, data centers, keys, bills" {
   local generation key
   api
   key=$(cut -d ' ' -f 2 "$HOME/.ssh/id_ed25519.pub")
