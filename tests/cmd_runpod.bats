@@ -169,3 +169,24 @@ slow_job() { job slow slow '{"seconds": 60}'; }
   assert_status 0
   assert_all_gone
 }
+
+@test "stopped and started: an address from before is not used, for as long as RunPod shows it" {
+  connect --gpu a40
+  assert_status 0
+  runpod_control '{"faults":{"stale_runtime":{},"stale_address":{"seconds":5}}}'
+  run --separate-stderr "$AUTOPOD_BIN/autopod-stop"
+  assert_status 0
+  run --separate-stderr "$AUTOPOD_BIN/autopod-ssh" -- true
+  assert_status 4
+  assert_contains 'is stopped' "$stderr"
+  run --separate-stderr "$AUTOPOD_BIN/autopod-start"
+  assert_status 0
+  job one picture
+  comfy_run one.json
+  assert_status 0
+  assert_file outputs/one_00001_.png
+  assert_made 1
+  run --separate-stderr "$AUTOPOD_BIN/autopod-kill"
+  assert_status 0
+  assert_all_gone
+}
