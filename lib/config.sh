@@ -79,6 +79,19 @@ _config_home() {
     core_fail "$EX_MISSING" "can't write to $AUTOPOD_HOME" "set AUTOPOD_HOME to a directory of yours"
 }
 
+# config_changed - sets CONFIG_CHANGED to the settings that are not the default, as NAME=VALUE, NAME=VALUE; of secrets
+# only that they are there.
+config_changed() {
+  local name default
+  CONFIG_CHANGED=''
+  while IFS='=' read -r name default; do
+    [ "${!name}" = "$default" ] || CONFIG_CHANGED="$CONFIG_CHANGED${CONFIG_CHANGED:+, }$name=${!name}"
+  done <<<"$_CONFIG_SETTINGS"
+  for name in $_CONFIG_SECRETS; do
+    [ -z "${!name:-}" ] || CONFIG_CHANGED="$CONFIG_CHANGED${CONFIG_CHANGED:+, }$name (not shown)"
+  done
+}
+
 # config_number NAME MIN MAX - EX_USAGE when the setting is not a whole number between them.
 config_number() {
   case ${!1} in

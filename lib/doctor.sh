@@ -41,22 +41,9 @@ doctor_found() {
   _doctor_keep "$1" "$2" "$text" "$todo"
   [ -z "$DOCTOR_QUIET" ] || return 0
   [ "$1" != ok ] || [ -z "${AUTOPOD_QUIET:-}" ] || return 0
-  _doctor_mark "$1"
-  printf '%s %-10s %s\n' "$_DOCTOR_MARK" "$2" "$text"
-  [ -z "$todo" ] || printf '%*s %s\n' "$((${#_DOCTOR_MARK} + 11))" '' "$todo"
-}
-
-# _doctor_mark STATE - sets _DOCTOR_MARK, in ASCII where the locale has no more (ui_clean knows).
-_doctor_mark() {
-  ui_clean ×
-  case $1:$UI_TEXT in
-    ok:x) _DOCTOR_MARK='ok' ;;
-    warn:x) _DOCTOR_MARK='! ' ;;
-    bad:x) _DOCTOR_MARK='!!' ;;
-    ok:*) _DOCTOR_MARK='✓' ;;
-    warn:*) _DOCTOR_MARK='!' ;;
-    *) _DOCTOR_MARK='✗' ;;
-  esac
+  ui_mark "$1"
+  printf '%s %-10s %s\n' "$UI_MARK" "$2" "$text"
+  [ -z "$todo" ] || printf '%*s %s\n' "$((${#UI_MARK} + 11))" '' "$todo"
 }
 
 # _doctor_keep STATE CHECK TEXT WHAT_TO_DO - adds the finding to DOCTOR_JSON; control characters are gone by now.
@@ -297,21 +284,17 @@ _doctor_forget() {
 
 # doctor_settings - those in force that are not the default; and does the provider exist?
 doctor_settings() {
-  local name default changed=''
-  while IFS='=' read -r name default; do
-    [ "${!name}" = "$default" ] || changed="$changed${changed:+, }$name=${!name}"
-  done <<<"$_CONFIG_SETTINGS"
-  for name in $_CONFIG_SECRETS; do
-    [ -z "${!name:-}" ] || changed="$changed${changed:+, }$name (not shown)"
-  done
-  doctor_found ok settings "${changed:-all as they come}"
+  config_changed
+  doctor_found ok settings "${CONFIG_CHANGED:-all as they come}"
   core_quietly pod_provider "$AUTOPOD_PROVIDER" ||
     doctor_found bad settings "AUTOPOD_PROVIDER: $CORE_ERROR" "$CORE_HINT"
 }
 
 # doctor_ssh_key - the private key for rented pods.
 doctor_ssh_key() {
-  local key=${AUTOPOD_SSH_KEY:-$AUTOPOD_HOME/ssh/id_ed25519}
+  local key
+  ssh_key_path
+  key=$SSH_KEY
   if [ -f "$key" ]; then
     ! _doctor_private "$key" || _doctor_passphrase "$key"
   elif [ -n "$AUTOPOD_SSH_KEY" ]; then

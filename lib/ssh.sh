@@ -23,10 +23,13 @@ ssh_make_key() {
     core_fail "$EX_FAIL" "ssh-keygen could not write $1"
 }
 
+# ssh_key_path - sets SSH_KEY to where the private key for rented pods is, or will be.
+ssh_key_path() { SSH_KEY=${AUTOPOD_SSH_KEY:-$AUTOPOD_HOME/ssh/id_ed25519}; }
+
 # ssh_own_key - sets SSH_KEY to the private key for rented pods: AUTOPOD_SSH_KEY, or else one of autopod's own,
 # made at first use; EX_MISSING, EX_FAIL.
 ssh_own_key() {
-  SSH_KEY=${AUTOPOD_SSH_KEY:-$AUTOPOD_HOME/ssh/id_ed25519}
+  ssh_key_path
   [ ! -f "$SSH_KEY" ] || return 0
   [ -z "$AUTOPOD_SSH_KEY" ] ||
     core_fail "$EX_MISSING" "AUTOPOD_SSH_KEY is $AUTOPOD_SSH_KEY, but there is no such file" \

@@ -178,7 +178,7 @@ _ui_plain() {
 # ui_done TEXT - the step is done; TEXT says with what.
 ui_done() {
   ui_log info "$_UI_STEP: $1"
-  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_mark "$_UI_GREEN$_UI_OK$_UI_OFF" "$1"
+  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_end_step "$_UI_GREEN$_UI_OK$_UI_OFF" "$1"
   _UI_STEP=''
 }
 
@@ -186,12 +186,21 @@ ui_done() {
 ui_failed() {
   [ -n "$_UI_STEP" ] || return 0
   ui_log info "$_UI_STEP: failed"
-  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_mark "$_UI_RED$_UI_BAD$_UI_OFF" "${1:-failed}"
+  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_end_step "$_UI_RED$_UI_BAD$_UI_OFF" "${1:-failed}"
   _UI_STEP=''
 }
 
-# _ui_mark MARK TEXT - the step's last line.
-_ui_mark() {
+# ui_mark STATE - sets UI_MARK to the sign of ok, warn or bad, in ASCII where the locale has no more.
+ui_mark() {
+  case $1 in
+    ok) UI_MARK=$_UI_OK ;;
+    warn) printf -v UI_MARK '%-*s' "${#_UI_OK}" '!' ;;
+    *) UI_MARK=$_UI_BAD ;;
+  esac
+}
+
+# _ui_end_step MARK TEXT - the step's last line.
+_ui_end_step() {
   local line
   ui_clean "$2"
   printf -v line '%s %-9s %s' "$1" "$_UI_STEP" "$UI_TEXT"

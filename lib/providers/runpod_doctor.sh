@@ -139,7 +139,9 @@ _runpod_doctor_clock() {
 
 # _runpod_doctor_ssh_key - whether the account knows the key that autopod uses, if there is one by now.
 _runpod_doctor_ssh_key() {
-  local public key=${AUTOPOD_SSH_KEY:-$AUTOPOD_HOME/ssh/id_ed25519}
+  local public key
+  ssh_key_path
+  key=$SSH_KEY
   [ -f "$key" ] && public=$(core_quietly ssh_public_key "$key") || return 0
   public=${public#* } # the type; what follows the key itself is a comment
   if jq -e --arg key "${public%% *}" '.data.myself.pubKey // "" | contains($key)' "$CORE_TMP/runpodctl.answer" \
