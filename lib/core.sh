@@ -16,6 +16,7 @@ EX_DOWNLOAD=9  # download or verification
 EX_TIME=10     # a time limit
 EX_COST=11     # a cost limit
 EX_POD_LEFT=12 # a pod may still be running and could not be stopped
+EX_CANCEL=130  # somebody wanted it to end: as by Ctrl+C
 
 AUTOPOD_PROG=${AUTOPOD_PROG:-${0##*/}}
 
@@ -29,6 +30,10 @@ CORE_EXIT=0                                  # during the cleanup: the exit code
 CORE_STATUS=''                               # set by a cleanup step that knows a graver exit code
 CORE_LEFT=''                                 # what still runs and costs, for those who won't wait
 CORE_TMP=''
+CORE_OUT=1                      # where the program's own standard output is, whatever a function's is at the moment
+CORE_WIPE=''                    # a function that takes away what is only drawn for the moment, before the cleanup speaks
+CORE_REDRAW=''                  # what has happened to the terminal: resized, or resumed (others have written there meanwhile)
+_CORE_LISTENS='' _CORE_HEARD='' # set while core_listen waits; the signal that came meanwhile
 _CORE_CHILD='' _CORE_BACK='' _CORE_SIGNAL_AT=0 _CORE_QUIET=''
 _CORE_CLEANUP=()
 
@@ -98,7 +103,8 @@ core_wait() {
   while :; do
     status=0 _CORE_BACK=''
     wait "$_CORE_CHILD" 2>/dev/null || status=$?
-    [ -n "$_CORE_BACK" ] || break # else a trap came between, and back: the status is not the child's
+    # Else a trap came between, and back: the status is not the child's.
+    [ -n "$_CORE_BACK" ] && [ "$status" -gt 128 ] || break
   done
   _CORE_CHILD=''
   return "$status"
@@ -125,10 +131,13 @@ core_outlive_readers() { trap '' PIPE; }
 # core_trap - from here on the cleanup stack runs on every way out.
 core_trap() {
   exec 8>&1 9>&2 # the cleanup speaks there: a signal may come while a function's output goes to a file
+  CORE_OUT=8
   trap _core_exit EXIT
   trap '_core_signal INT' INT
   trap '_core_signal TERM' TERM
   trap '_core_signal HUP' HUP
+  trap 'CORE_REDRAW=resized _CORE_BACK=1' WINCH
+  trap 'CORE_REDRAW=resumed _CORE_BACK=1' CONT
 }
 
 # _core_exit - EXIT trap: cleans up; the status stays unless a cleanup step raised it.
@@ -139,9 +148,24 @@ _core_exit() {
   exit "${CORE_STATUS:-$CORE_EXIT}"
 }
 
+# core_listen CMD [ARG...] - runs CMD, which waits in a `read` for a moment; its status. A signal is acted on right behind
+# it: the cleanup does too much, other reads above all, for the middle of one.
+core_listen() {
+  local status=0
+  _CORE_LISTENS=1
+  "$@" || status=$?
+  _CORE_LISTENS=''
+  [ -z "$_CORE_HEARD" ] || _core_signal "$_CORE_HEARD"
+  return "$status"
+}
+
 # _core_signal NAME - ends the child at hand, cleans up, and dies by the same signal, so that the
 # caller (make, a shell loop) sees an interrupted program and stops too. A graver code wins.
 _core_signal() {
+  if [ -n "$_CORE_LISTENS" ]; then
+    _CORE_HEARD=$1
+    return
+  fi
   trap : INT
   trap '' TERM HUP
   CORE_SIGNAL=$1 _CORE_SIGNAL_AT=$SECONDS _CORE_QUIET=''
@@ -152,7 +176,8 @@ _core_signal() {
   [ -z "$CORE_STATUS" ] || exit "$CORE_STATUS"
   trap - "$1"
   exec 2>/dev/null # all is said; Bash may have words of its own about the wait that we came from
-  kill -s "$1" "$$"
+  # Not by Bash's own kill: what it does at its end sometimes hangs, or ends with 255 (seen on 5.2.15).
+  exec sh -c 'kill -s "$1" "$$"' sh "$1"
 }
 
 # _core_clean - runs the cleanup stack, and sets CORE_STATUS to the graver exit code if a step has
@@ -163,15 +188,17 @@ _core_clean() {
   local status=0
   trap : INT
   trap '' TERM HUP
+  [ -z "$CORE_WIPE" ] || "$CORE_WIPE" 2>&9
   (_core_run_stack) >&8 2>&9 || status=$?
   if [ "$status" -gt 0 ] && [ "$status" -lt 128 ]; then CORE_STATUS=$status; fi
   _CORE_CLEANUP=()
   [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
 }
 
-# _core_run_stack - the steps, last registered first; ends the subshell with CORE_STATUS.
+# _core_run_stack - the steps, last registered first; ends the subshell with CORE_STATUS. A signal may have come in the
+# middle of an `IFS= read`, whose IFS would be that of all the steps.
 _core_run_stack() {
-  local _core_i
+  local _core_i IFS=$' \t\n'
   trap _core_again INT
   for ((_core_i = ${#_CORE_CLEANUP[@]} - 1; _core_i >= 0; _core_i--)); do
     eval "${_CORE_CLEANUP[_core_i]}" || : # quoted by printf %q in core_on_exit
@@ -198,7 +225,7 @@ _core_again() {
 # terminal's Ctrl+C; tunnels and pods are disowned, so they are not among them). By force: TERM can be
 # ignored by what the cleanup starts, or swallowed by a child that Bash has forked but not yet replaced.
 _core_end_child() {
-  local pids
+  local pids IFS=$' \t\n' # not that of the function that the signal came to
   pids=$(jobs -p)
   disown -a 2>/dev/null || : # or Bash tells that they were killed
   # shellcheck disable=SC2086 # numbers

@@ -23,6 +23,13 @@ os_now_ms() {
   fi
 }
 
+# os_tenth - sets OS_TENTH to the tenths of a second since 1970; empty where that would be a fork (before bash 5).
+os_tenth() {
+  local real=${EPOCHREALTIME:-} # portable: empty before bash 5
+  real=${real//[!0-9]/}
+  OS_TENTH=${real%?????}
+}
+
 # os_utc - sets OS_UTC to now, as 2026-01-31T23:59:59Z.
 os_utc() {
   if [ "${BASH_VERSINFO[0]}" -ge 5 ]; then
@@ -134,6 +141,21 @@ os_same_process() {
   [ -n "${2:-}" ] && os_process_start "${1:-}" && [ "$OS_START" = "$2" ]
 }
 
+# os_process_command PID - sets OS_COMMAND to the process's command line, a blank between the words; 1 when it has none.
+os_process_command() {
+  local word
+  OS_COMMAND=''
+  case $1 in '' | *[!0-9]*) return 1 ;; esac
+  if [ -r /proc/self/cmdline ]; then
+    while IFS= read -r -d '' word || [ -n "$word" ]; do
+      OS_COMMAND="$OS_COMMAND${OS_COMMAND:+ }$word"
+    done 2>/dev/null <"/proc/$1/cmdline" || return 1
+  else
+    OS_COMMAND=$(LC_ALL=C ps -ww -o args= -p "$1" 2>/dev/null) || return 1
+  fi
+  [ -n "$OS_COMMAND" ]
+}
+
 # os_end_process PID START [SECONDS] - ends that very process, at first politely; 0 when it is gone.
 os_end_process() {
   local left=$((${3:-5} * 10))
@@ -152,15 +174,104 @@ os_end_process() {
   return 0
 }
 
-# os_columns - sets OS_COLUMNS to the width of the terminal on stderr; 80 when it doesn't say.
+# os_read FD SECONDS - sets OS_LINE to the next line of the open pipe FD (read and write), for which it waits at most
+# SECONDS, which may have a fraction; 1 when none came. Not by `read -t`: bash 3.2 has no fractions there, and a signal in
+# the middle of one can crash Bash 5.2 (exit 134) or end it by its own alarm (142): seen in 1 of 40 tries.
+os_read() {
+  local ticker
+  OS_LINE=''
+  { sleep "$2" && printf '\n' >&"$1"; } </dev/null >/dev/null 2>&1 3>&- 8>&- 9>&- & # an empty line ends the wait
+  ticker=$!
+  disown "$ticker" 2>/dev/null || : # or Bash tells that it was killed
+  IFS= read -r -u "$1" OS_LINE || :
+  # By force: a child that Bash has just forked takes TERM for its parent's, and begins with the parent's cleanup.
+  [ -n "$OS_LINE" ] && kill -s KILL "$ticker" 2>/dev/null
+}
+
+# os_read_keys - sets OS_LINE to what is typed within a tenth of a second, on the terminal that is standard input.
+os_read_keys() {
+  local seconds=0.1 text=''
+  [ "${BASH_VERSINFO[0]}" -ge 4 ] || seconds=2 # only whole ones; but a terminal set to `min 0 time 1` ends it itself
+  # Bash keeps what it has read of a terminal beyond a newline, and gives it to whatever is read next, even from a file.
+  while IFS= read -r -t "$seconds" OS_LINE; do text=$text$OS_LINE$'\n'; done
+  OS_LINE=$text$OS_LINE
+}
+
+# os_columns - sets OS_COLUMNS and OS_ROWS to the size of the terminal on stderr; 80 and 24 when it doesn't say.
 os_columns() {
-  OS_COLUMNS=$(stty size <&2 2>/dev/null) || OS_COLUMNS=''
-  OS_COLUMNS=${OS_COLUMNS##* }
+  local size
+  size=$(stty size <&2 2>/dev/null) || size=''
+  OS_ROWS=${size%% *} OS_COLUMNS=${size##* }
   case $OS_COLUMNS in '' | 0 | *[!0-9]*) OS_COLUMNS=80 ;; esac
+  case $OS_ROWS in '' | 0 | *[!0-9]*) OS_ROWS=24 ;; esac
+}
+
+# os_in_foreground - 0 when this program is the one in front of its terminal: others may neither read there nor set it.
+os_in_foreground() {
+  local stat
+  if [ -r /proc/self/stat ]; then
+    { IFS= read -r stat <"/proc/$$/stat"; } 2>/dev/null || return 1
+    # shellcheck disable=SC2086 # splitting is meant: numbers and one letter
+    set -- ${stat##*) }
+    stat="${3:-} ${6:-}"
+  else
+    stat=$(ps -o pgid= -o tpgid= -p "$$" 2>/dev/null) || return 1
+  fi
+  # Its process group, and that in front; no positive number where the terminal isn't the one that controls it.
+  # shellcheck disable=SC2086
+  set -- $stat
+  [ "${1:-}" = "${2:-0}" ] || [ "${2:-0}" -le 0 ]
+}
+
+# os_open_url URL - shows URL in the browser of whoever sits here; 1 when there is none, or nobody sees this machine's
+# screen (ssh, cron, a container). Whether the browser liked it is not waited for.
+os_open_url() {
+  local tool=xdg-open
+  case ${OSTYPE:-} in
+    darwin*)
+      tool=open
+      [ -z "${SSH_CONNECTION:-}" ] || return 1
+      ;;
+    *) [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || return 1 ;; # else it would take a browser for text, here
+  esac
+  command -v "$tool" >/dev/null 2>&1 || return 1
+  os_spawn /dev/null "$tool" "$1" </dev/null
 }
 
 # os_port_free PORT - 0 when nothing listens there on 127.0.0.1.
 os_port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# os_port_user PORT - sets OS_USER to who listens at that port of this machine, as "python3 (pid 123)"; empty when
+# nobody does, or the system does not tell (a process of another user).
+os_port_user() {
+  local said='' line pid='' name=''
+  local shape='users:\(\("([^"]*)",pid=([0-9]+)'
+  OS_USER=''
+  if command -v lsof >/dev/null 2>&1; then
+    said=$(lsof -nPw -iTCP:"$1" -sTCP:LISTEN -Fpc 2>/dev/null </dev/null) || :
+    while IFS= read -r line; do
+      case $line in p*) pid=${pid:-${line#p}} ;; c*) name=${name:-${line#c}} ;; esac
+    done <<<"$said"
+  fi
+  if [ -z "$pid" ] && said=$(ss -ltnp "sport = :$1" 2>/dev/null) && [[ $said =~ $shape ]]; then
+    name=${BASH_REMATCH[1]} pid=${BASH_REMATCH[2]}
+  fi
+  if [ -z "$pid" ] && _os_port_inode "$1"; then
+    # shellcheck disable=SC2012 # names of sockets; not every find knows -lname
+    pid=$(ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v socket="socket:[$OS_INODE]" '
+      /^\/proc\// { split($0, path, "/") } $NF == socket && !found++ { print path[3] }') || :
+    { IFS= read -r name <"/proc/$pid/comm"; } 2>/dev/null || name='a program'
+  fi
+  [ -z "$pid" ] || OS_USER="${name:-a program} (pid $pid)"
+}
+
+# _os_port_inode PORT - sets OS_INODE to Linux' number of the socket that listens there; 1 when there is none.
+_os_port_inode() {
+  local hex
+  printf -v hex '%04X' "$1"
+  OS_INODE=$(awk -v port=":$hex\$" '$2 ~ port && $4 == "0A" { print $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
+  [ -n "$OS_INODE" ]
+}
 
 # os_random_port - sets OS_PORT to a free loopback port; 1 when twenty tries found none.
 os_random_port() {

@@ -304,3 +304,23 @@ SH
   assert_equal "$output" 'exit 0'
   [ -e 'done' ]
 }
+
+@test "a signal in the middle of a read of lines: the cleanup splits words as ever" {
+  program prog core <<'SH'
+list='a b c'
+step() {
+  # shellcheck disable=SC2086 # splitting is meant
+  set -- $list
+  echo "$#" >words
+}
+core_on_exit step
+core_trap
+mkfifo pipe
+exec 5<>pipe
+touch ready
+IFS= read -r -u 5 line
+SH
+  run signalled TERM ready bash prog
+  assert_equal "$output" 'signal TERM'
+  assert_equal "$(<words)" 3
+}

@@ -281,6 +281,49 @@ SH
   each_way processes_are_ended
 }
 
+commands_are_known() {
+  run lib_both os "$1" <<'SH'
+os_process_command "$1" && echo "<$OS_COMMAND>"
+for bad in '' x -1 99999999 "$1 1"; do
+  ! os_process_command "$bad" || echo "<$bad> is a process"
+done
+SH
+  assert_equal "$output" "<sleep 300 0.001 0.002>"
+}
+
+@test "the command line of a process; a process that is none has none" {
+  sleep 300 0.001 0.002 3>&- &
+  each_way commands_are_known "$!"
+  kill "$!"
+}
+
+# who_listens PORT - prints what os_port_user says of PORT
+who_listens() { lib_both os "$1" <<<'os_port_user "$1"; echo "<$OS_USER>"'; }
+
+@test "who listens at a port: by lsof, by ss, by /proc; nobody is nobody" {
+  local port tool
+  "$AUTOPOD_PYTHON" - 3>&- <<'PY' &
+import socket, time
+server = socket.socket()
+server.bind(("127.0.0.1", 0))
+server.listen()
+with open("port", "w") as file:
+    print(server.getsockname()[1], file=file)
+time.sleep(300)
+PY
+  wait_until 10 test -s port
+  port=$(<port)
+  for tool in lsof ss none; do
+    assert_matches "^<python[^ ]* \\(pid $!\\)>\$" "$(who_listens "$port")" || { kill "$!" && return 1; }
+    [ -r /proc/net/tcp ] || break # macOS has lsof
+    stub "$tool" <<<'exit 1'
+  done
+  kill "$!" && wait "$!" 2>/dev/null || :
+  assert_equal "$(who_listens "$port")" '<>'
+  rm -f "$STUBS/lsof" "$STUBS/ss"
+  assert_equal "$(who_listens "$port")" '<>'
+}
+
 @test "os_spawn: it outlives the program, its terminal's hang-up and Ctrl+C, and does not hold its output" {
   local pid
   program prog core os <<'SH'
@@ -344,6 +387,61 @@ os_port_free() { return 1; }
 os_random_port || echo none
 SH
   assert_equal "$output" none
+}
+
+# --- the terminal ---------------------------------------------------------------------------------
+
+# in_terminal CMD... - runs CMD in a terminal; $output has what it wrote, without carriage returns
+in_terminal() {
+  run "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/terminal.py" "$@"
+  output=${output//$'\r'/}
+}
+
+front_is_known() {
+  program prog os <<<'os_in_foreground && echo front || echo behind'
+  in_terminal bash prog
+  assert_equal "$output" front
+  in_terminal bash -c 'set -m; bash prog & wait'
+  assert_contains behind
+  run bash prog </dev/null # nobody can be in front where there is no terminal
+  assert_equal "$output" front
+}
+
+@test "a program knows whether it is the one in front of its terminal" {
+  each_way front_is_known
+}
+
+@test "the size of the terminal on stderr, else 80 columns and 24 rows" {
+  program prog os <<<'os_columns; echo "$OS_COLUMNS $OS_ROWS"'
+  in_terminal sh -c 'stty cols 132 rows 50; bash prog'
+  assert_equal "$output" '132 50'
+  in_terminal sh -c 'stty cols 0 rows 0; bash prog'
+  assert_equal "$output" '80 24'
+  run bash prog 2>/dev/null
+  assert_equal "$output" '80 24'
+}
+
+@test "tenths of a second, unless they would cost a process" {
+  run lib_both os <<<'os_tenth; os_now_ms; [ $((OS_MS / 100 - OS_TENTH)) -le 10 ] && echo "${#OS_TENTH}"'
+  [ "${BASH_VERSINFO[0]}" -lt 5 ] || assert_equal "$output" 11
+  old_lib
+  run lib_both os <<<'os_tenth; echo "[$OS_TENTH]"'
+  assert_equal "$output" '[]'
+}
+
+@test "a line is waited for, but not for long" {
+  run lib_both os <<'SH'
+mkfifo pipe
+exec 6<>pipe
+rm pipe
+os_read 6 0.1 || echo "nothing yet: [$OS_LINE]"
+printf 'one line\nanother\n' >&6
+os_read 6 2 && echo "[$OS_LINE]"
+os_read 6 2 && echo "[$OS_LINE]"
+{ sleep 0.2 && printf 'late\n' >&6; } &
+os_read 6 2 && echo "[$OS_LINE]"
+SH
+  assert_equal "$output" $'nothing yet: []\n[one line]\n[another]\n[late]'
 }
 
 @test "what to install is named as the system calls it" {
