@@ -7,36 +7,36 @@ _AUTOPOD_UI_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
+. "$AUTOPOD_LIB/screen.sh"
+. "$AUTOPOD_LIB/events.sh"
 
 UI_LOG_MAX=5000000 # bytes; a longer log is kept once more as autopod.log.1
 UI_LINE_EVERY=20   # seconds between progress lines where there is no terminal
 UI_SECRETS=()      # values that must not be shown or logged
 UI_YES=''          # set when every question is answered with yes beforehand (--yes)
 UI_LOG=''          # the log file, once its directory is known
+_UI_LOG_ALSO=''    # another one, of the run at hand
 _UI_STEP=''        # the step on the line at hand
-_UI_LIVE=''        # set while an unfinished line stands on the terminal
 _UI_SAID_AT=0      # when a plain line of progress was written last
 _UI_RED='' _UI_YELLOW='' _UI_GREEN='' _UI_DIM='' _UI_OFF=''
-_UI_OK='ok' _UI_BAD='!!' _UI_FULL='#' _UI_EMPTY='-' _UI_UTF8='' # for a locale without more
-_UI_TERMINAL='' _UI_COLUMNS=80
+_UI_OK='ok' _UI_BAD='!!' _UI_FULL='#' _UI_EMPTY='-' # for a locale without more
+_UI_FRAMES=('| ' '/ ' '- ' '\ ') _UI_FRAME=0        # as wide as the marks
+_UI_EDGE=100                                        # how far to the right a line goes at most, where the eye has to follow it over a gap
 UI_TEXT=''
+UI_WAITS='' # what ui_progress calls first: a step goes on
 
 # ui_init [LOG_FILE] - decides on colours and marks, opens the log; needs nothing else.
 ui_init() {
   CORE_TELL=ui_tell
-  if [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then
-    _UI_TERMINAL=1
-    os_columns
-    _UI_COLUMNS=$OS_COLUMNS
-    core_on_exit _ui_clear
-  fi
+  screen_init
   if [ -n "${CLICOLOR_FORCE:-}" ] && [ "$CLICOLOR_FORCE" != 0 ] ||
-    { [ -z "${NO_COLOR:-}" ] && [ -n "$_UI_TERMINAL" ]; }; then
+    { [ -z "${NO_COLOR:-}" ] && [ -n "$SCREEN_TERMINAL" ]; }; then
     _UI_RED=$'\033[31m' _UI_YELLOW=$'\033[33m' _UI_GREEN=$'\033[32m' _UI_DIM=$'\033[2m' _UI_OFF=$'\033[0m'
   fi
-  case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in
-    *[Uu][Tt][Ff]*8*) _UI_UTF8=1 _UI_OK='✓' _UI_BAD='✗' _UI_FULL='█' _UI_EMPTY='░' ;;
-  esac
+  [ -z "$SCREEN_UTF8" ] || {
+    _UI_OK='✓' _UI_BAD='✗' _UI_FULL='█' _UI_EMPTY='░'
+    _UI_FRAMES=(⠋ ⠙ ⠹ ⠸ ⠼ ⠴ ⠦ ⠧ ⠇ ⠏)
+  }
   [ $# -eq 0 ] || ui_log_open "$1"
 }
 
@@ -49,12 +49,19 @@ ui_log_open() {
   size=$(os_size "$UI_LOG") && [ "$size" -le "$UI_LOG_MAX" ] || mv -f -- "$UI_LOG" "$UI_LOG.1" 2>/dev/null || :
 }
 
-# ui_log LEVEL TEXT - a line in the log file only.
+# ui_log_also FILE - from here on what goes to the log also goes to FILE, the log of a run; empty: no longer.
+ui_log_also() { _UI_LOG_ALSO=$1; }
+
+# ui_log LEVEL TEXT - a line in the log files only.
 ui_log() {
-  [ -n "$UI_LOG" ] || return 0
+  local file line
+  [ -n "$UI_LOG$_UI_LOG_ALSO" ] || return 0
   os_utc
   ui_clean "$2"
-  { printf '%s %-7s %s[%s] %s\n' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT" >>"$UI_LOG"; } 2>/dev/null || :
+  printf -v line '%s %-7s %s[%s] %s' "$OS_UTC" "$1" "$AUTOPOD_PROG" "$$" "$UI_TEXT"
+  for file in "$UI_LOG" "$_UI_LOG_ALSO"; do
+    [ -z "$file" ] || { printf '%s\n' "$line" >>"$file"; } 2>/dev/null || :
+  done
 }
 
 # ui_clean TEXT - sets UI_TEXT to TEXT on one line, without control characters and with secrets
@@ -63,7 +70,7 @@ ui_clean() {
   local secret
   UI_TEXT=${1//[[:cntrl:]]/ }
   UI_TEXT=${UI_TEXT//$'\xc2'[$'\x80'-$'\x9f']/ } # terminals obey these too
-  [ -n "$_UI_UTF8" ] || UI_TEXT=${UI_TEXT//→/->} UI_TEXT=${UI_TEXT//×/x}
+  [ -n "$SCREEN_UTF8" ] || UI_TEXT=${UI_TEXT//→/->} UI_TEXT=${UI_TEXT//×/x} UI_TEXT=${UI_TEXT//…/...}
   for secret in ${UI_SECRETS[@]+"${UI_SECRETS[@]}"}; do
     [ -z "$secret" ] || UI_TEXT=${UI_TEXT//"$secret"/****}
   done
@@ -78,11 +85,14 @@ ui_tell() {
   ui_log "$1" "$2"
   ui_clean "$2"
   case $1 in
-    error) _ui_line "$_UI_RED$AUTOPOD_PROG: error:$_UI_OFF $UI_TEXT" ;;
-    hint) _ui_line "  $UI_TEXT" ;;
-    warning) _ui_line "$_UI_YELLOW$AUTOPOD_PROG: warning:$_UI_OFF $UI_TEXT" ;;
-    detail) [ -z "${AUTOPOD_VERBOSE:-}${AUTOPOD_DEBUG:-}" ] || _ui_line "$_UI_DIM$UI_TEXT$_UI_OFF" ;;
-    *) [ -n "${AUTOPOD_QUIET:-}" ] || _ui_line "$UI_TEXT" ;;
+    error) screen_line "$_UI_RED$AUTOPOD_PROG: error:$_UI_OFF $UI_TEXT" ;;
+    hint) screen_line "  $UI_TEXT" ;;
+    warning)
+      events_emit warning text s "$UI_TEXT"
+      screen_line "$_UI_YELLOW$AUTOPOD_PROG: warning:$_UI_OFF $UI_TEXT"
+      ;;
+    detail) [ -z "${AUTOPOD_VERBOSE:-}${AUTOPOD_DEBUG:-}" ] || screen_line "$_UI_DIM$UI_TEXT$_UI_OFF" ;;
+    *) [ -n "${AUTOPOD_QUIET:-}" ] || screen_line "$UI_TEXT" ;;
   esac
 }
 
@@ -99,20 +109,8 @@ ui_detail() { ui_tell detail "$1"; }
 ui_debug() {
   [ -z "${AUTOPOD_DEBUG:-}" ] || {
     ui_clean "$*"
-    _ui_line "$_UI_DIM+ $UI_TEXT$_UI_OFF"
+    screen_line "$_UI_DIM+ $UI_TEXT$_UI_OFF"
   }
-}
-
-# _ui_clear - wipes the live line.
-_ui_clear() {
-  [ -z "$_UI_LIVE" ] || printf '\r\033[K' >&2 2>/dev/null || :
-  _UI_LIVE=''
-}
-
-# _ui_line TEXT - a line of its own, in place of the live one if there is one.
-_ui_line() {
-  _ui_clear
-  printf '%s\n' "$1" >&2 2>/dev/null || : # a job must not end because nobody can read what is said
 }
 
 # ui_confirm QUESTION - 0 when the person at the terminal says yes, or has said so beforehand; EX_USAGE when
@@ -123,7 +121,7 @@ ui_confirm() {
   [ -t 0 ] && [ -t 2 ] ||
     core_fail "$EX_USAGE" "there is no terminal to ask at: $1" "add --yes if that is what you want" || return
   ui_clean "$1"
-  _ui_clear
+  screen_clear
   printf '%s [y/N] ' "$UI_TEXT" >&2
   IFS= read -r answer || answer=''
   ui_log info "$1 $answer"
@@ -143,17 +141,17 @@ ui_step() {
 # ui_progress TEXT [DONE TOTAL] - how far the step is: redrawn in place on a terminal, elsewhere a
 # plain line every UI_LINE_EVERY seconds, so that a cron mail stays readable.
 ui_progress() {
+  [ -z "$UI_WAITS" ] || "$UI_WAITS"
   [ -z "${AUTOPOD_QUIET:-}" ] || return 0
   ui_clean "$1"
-  if [ -n "$_UI_TERMINAL" ]; then
+  if [ -n "$SCREEN_TERMINAL" ]; then
     local bar='' line
     [ -z "${3:-}" ] || {
       ui_bar "$2" "$3"
       bar="$UI_BAR "
     }
     printf -v line '  %-9s %s%s' "$_UI_STEP" "$bar" "$UI_TEXT"
-    _UI_LIVE=1
-    printf '\r%s\033[K' "${line:0:$((_UI_COLUMNS - 1))}" >&2 2>/dev/null || :
+    screen_show "$line"
     return 0
   fi
   os_now
@@ -164,21 +162,25 @@ ui_progress() {
 
 # ui_change TEXT - the same for something new, that is told at once everywhere.
 ui_change() {
-  ui_progress "$1"
-  [ -n "${AUTOPOD_QUIET:-}$_UI_TERMINAL" ] || _ui_plain
+  if [ -n "${AUTOPOD_QUIET:-}$SCREEN_TERMINAL" ]; then
+    ui_progress "$1"
+    return
+  fi
+  ui_clean "$1"
+  _ui_plain
 }
 
 # _ui_plain - writes UI_TEXT as a plain line of the step.
 _ui_plain() {
   os_now
   _UI_SAID_AT=$OS_NOW
-  printf '%s: %s\n' "$_UI_STEP" "$UI_TEXT" >&2 2>/dev/null || :
+  printf '%s\n' "${_UI_STEP:+$_UI_STEP: }$UI_TEXT" >&2 2>/dev/null || :
 }
 
-# ui_done TEXT - the step is done; TEXT says with what.
+# ui_done TEXT [RIGHT] - the step is done; TEXT says with what, and RIGHT what stands at the right edge of a terminal.
 ui_done() {
-  ui_log info "$_UI_STEP: $1"
-  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_end_step "$_UI_GREEN$_UI_OK$_UI_OFF" "$1"
+  ui_log info "$_UI_STEP: $1${2:+, $2}"
+  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_end_step "$_UI_GREEN" "$_UI_OK" "$1" "${2:-}"
   _UI_STEP=''
 }
 
@@ -186,7 +188,7 @@ ui_done() {
 ui_failed() {
   [ -n "$_UI_STEP" ] || return 0
   ui_log info "$_UI_STEP: failed"
-  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_end_step "$_UI_RED$_UI_BAD$_UI_OFF" "${1:-failed}"
+  [ -n "${AUTOPOD_QUIET:-}" ] || _ui_end_step "$_UI_RED" "$_UI_BAD" "${1:-failed}" ''
   _UI_STEP=''
 }
 
@@ -199,25 +201,61 @@ ui_mark() {
   esac
 }
 
-# _ui_end_step MARK TEXT - the step's last line.
+# _ui_end_step COLOUR MARK TEXT RIGHT - the step's last line.
 _ui_end_step() {
-  local line
-  ui_clean "$2"
-  printf -v line '%s %-9s %s' "$1" "$_UI_STEP" "$UI_TEXT"
-  _ui_line "$line"
+  local line edge=$((SCREEN_COLUMNS - 1)) gap
+  ui_clean "$4"
+  local right=$UI_TEXT
+  ui_clean "$3"
+  printf -v line '%-9s %s' "$_UI_STEP" "$UI_TEXT"
+  if [ -n "$right" ]; then
+    [ "$edge" -le "$_UI_EDGE" ] || edge=$_UI_EDGE
+    screen_width "$2 $line$right"
+    gap=$((edge - SCREEN_WIDTH))
+    if [ -n "$SCREEN_TERMINAL" ] && [ "$gap" -ge 2 ]; then
+      printf -v line '%s%*s%s' "$line" "$gap" '' "$right"
+    else
+      line="$line, $right"
+    fi
+  fi
+  screen_line "$1$2${1:+$_UI_OFF} $line"
+}
+
+# ui_block LINE... - lines that are redrawn in place, at most ten times a second, on a terminal; nothing elsewhere.
+ui_block() {
+  local line lines
+  [ -z "${AUTOPOD_QUIET:-}" ] && screen_due || return 0
+  lines=()
+  for line in "$@"; do
+    ui_clean "$line"
+    lines[${#lines[@]}]=$UI_TEXT
+  done
+  screen_show ${lines[@]+"${lines[@]}"}
+}
+
+# ui_spin - sets UI_SPIN to the next picture of a wheel that turns.
+ui_spin() {
+  UI_SPIN=${_UI_FRAMES[_UI_FRAME]}
+  _UI_FRAME=$(((_UI_FRAME + 1) % ${#_UI_FRAMES[@]}))
 }
 
 # ui_bar DONE TOTAL - sets UI_BAR to a bar of 16 cells and the percentage.
 ui_bar() {
-  local cells=16 percent=0 full i
+  local percent=0
   [ "$2" -le 0 ] || percent=$(($1 * 100 / $2))
   [ "$percent" -le 100 ] || percent=100
-  full=$((percent * cells / 100))
-  UI_BAR=
-  for ((i = 0; i < cells; i++)); do
-    if [ "$i" -lt "$full" ]; then UI_BAR=$UI_BAR$_UI_FULL; else UI_BAR=$UI_BAR$_UI_EMPTY; fi
+  ui_cells $((percent * 16 / 100)) 16
+  printf -v UI_BAR '%s %3d %%' "$UI_BAR" "$percent"
+}
+
+# ui_cells FULL CELLS - sets UI_BAR to a bar of CELLS cells, the first of them full.
+ui_cells() {
+  local i
+  UI_BAR=[
+  for ((i = 0; i < $2; i++)); do
+    if [ "$i" -lt "$1" ]; then UI_BAR=$UI_BAR$_UI_FULL; else UI_BAR=$UI_BAR$_UI_EMPTY; fi
   done
-  printf -v UI_BAR '[%s] %3d %%' "$UI_BAR" "$percent"
+  UI_BAR=$UI_BAR]
 }
 
 # --- quantities, in words ---

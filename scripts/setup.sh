@@ -57,7 +57,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # missing_tools - names of the needed programs that this machine lacks
 missing_tools() {
   local tool
-  for tool in jq curl ssh ssh-keygen scp sshd ps bats; do
+  for tool in jq curl ssh ssh-keygen scp sshd ps bats tmux; do
     have "$tool" || printf '%s\n' "$tool"
   done
   venv_ready || find_python || printf 'python3\n'

@@ -263,7 +263,7 @@ ui_step Upload
 ui_progress "$(printf '%0200d' 0)" 3 4
 SH
   # As it stood before the end of the program wiped it: one line, one column left free.
-  assert_equal "$(tr '\r' '\n' <sent | sed "s/$ESC\\[K//" | awk '{ print length }' | sort -n | tail -n 1)" 79
+  assert_equal "$(tr '\r' '\n' <sent | sed -E "s/$ESC\\[[?0-9]*[A-Za-z]//g" | awk '{ print length }' | sort -n | tail -n 1)" 79
   assert_contains '  Upload    [############----]  75 % 000' "$(<sent)"
 }
 
@@ -306,6 +306,63 @@ SH
   assert_status 0
   assert_contains 'prog: error: early'
   assert_contains 'a note'
+}
+
+@test "what stands at the right edge of a terminal, and elsewhere behind a comma" {
+  local columns text='ui_step Pod; ui_done "k3j2 → RTX A40" "ready in 41 s"; ui_step Upload; ui_done "2 files" ""'
+  export LC_ALL=C.UTF-8
+  for columns in 80 60; do
+    on_terminal "$columns" <<<"$text"
+    assert_equal "${#lines[0]}" $((columns - 1))
+    assert_matches '^✓ Pod       k3j2 → RTX A40 +ready in 41 s'$'\n''✓ Upload    2 files$'
+  done
+  on_terminal 200 <<<"$text"
+  assert_equal "${#lines[0]}" 100
+  on_terminal 40 <<<"$text"
+  assert_contains '✓ Pod       k3j2 → RTX A40, ready in 41'
+  ui <<<"$text"
+  assert_equal "$output" $'✓ Pod       k3j2 → RTX A40, ready in 41 s\n✓ Upload    2 files'
+}
+
+@test "the log of a run has the same lines as the other one, for as long as it runs" {
+  ui <<'SH'
+ui_log_open "$AUTOPOD_HOME/logs/log"
+ui_note before
+ui_log_also "$PWD/run.log"
+ui_secret 'a-secret-key'
+ui_step Upload
+ui_done 'with a-secret-key' 'in 2s'
+ui_log_also ''
+ui_note after
+ui_log_also /dev/full
+ui_note last
+SH
+  assert_equal "$(sed -E 's/^[^ ]+ +([a-z]+) +[^ ]+ /\1: /' run.log)" $'info: Upload ...\ninfo: Upload: with ****, in 2s'
+  assert_equal "$(grep -c '' "$AUTOPOD_HOME/logs/log")" 5
+  assert_contains "$(<run.log)" "$(<"$AUTOPOD_HOME/logs/log")"
+  rm run.log
+  ui <<<"ui_log_also \"\$PWD/run.log\"; ui_note 'only there'"
+  assert_contains 'only there' "$(<run.log)"
+}
+
+@test "a block is drawn on a terminal, clean and with secrets masked; elsewhere and with -q it is not" {
+  local text='ui_secret a-secret-key; ui_block "one $(printf "\033[2J")" "two a-secret-key"'
+  on_terminal 80 <<<"$text"
+  assert_contains 'one  [2J' "$(<sent)"
+  assert_contains 'two ****' "$(<sent)"
+  assert_equal "$output" ''
+  AUTOPOD_QUIET=1 on_terminal 80 <<<"$text"
+  assert_equal "$(<sent)" ''
+  ui <<<"$text"
+  assert_equal "$output" ''
+}
+
+@test "the wheel turns, in ASCII where the locale has no more" {
+  local text='ui_init; for i in 1 2 3 4 5 6 7 8 9 10 11; do ui_spin; printf "%s," "$UI_SPIN"; done'
+  LC_ALL=C run lib_both ui <<<"$text"
+  assert_equal "$output" '| ,/ ,- ,\ ,| ,/ ,- ,\ ,| ,/ ,- ,'
+  LC_ALL=C.UTF-8 run lib_both ui <<<"$text"
+  assert_equal "$output" '⠋,⠙,⠹,⠸,⠼,⠴,⠦,⠧,⠇,⠏,⠋,'
 }
 
 # --- quantities -----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ setup() {
   MACHINE=$(path_of bash env cat sed tail mktemp mkdir rm mv cp chmod sleep find)
   export MACHINE
   local tool
-  for tool in jq curl ssh ssh-keygen scp sshd ps; do
+  for tool in jq curl ssh ssh-keygen scp sshd ps tmux; do
     machine_has "$tool" <<<'exit 0'
   done
   machine_has bats <<<'echo "Bats 1.8.2"'
@@ -175,6 +175,14 @@ SH
   run_setup
   assert_status 0
   assert_contains "brew install jq bats-core" "$(asked)"
+}
+
+@test "what only the tests need comes too" {
+  with_apt_get
+  rm "$MACHINE/tmux" "$MACHINE/bats"
+  run_setup
+  assert_status 3
+  assert_contains "install -y --no-install-recommends bats tmux"
 }
 
 @test "a system with neither: the names, and status 3" {
