@@ -69,7 +69,7 @@ cli_start() {
 # _cli_parse ON_OPTION ON_ARGUMENT ARG... - one pass over the words; `--name=value` is `--name
 # value`.
 _cli_parse() {
-  local on_option=$1 on_argument=$2 option attached
+  local on_option=$1 on_argument=$2 option
   shift 2
   while [ $# -gt 0 ]; do
     case $1 in
@@ -78,15 +78,15 @@ _cli_parse() {
         while [ $# -gt 0 ]; do "$on_argument" "$1" && shift; done
         return
         ;;
-      --*=*) option=${1%%=*} attached=1 CLI_VALUE=${1#*=} && shift ;;
-      -?*) option=$1 attached='' CLI_VALUE=${2-} && shift ;;
+      --*=*) option=${1%%=*} _CLI_ATTACHED=1 CLI_VALUE=${1#*=} && shift ;;
+      -?*) option=$1 _CLI_ATTACHED='' CLI_VALUE=${2-} && shift ;;
       *) "$on_argument" "$1" && shift && continue ;;
     esac
-    _CLI_OPTION=$option _CLI_HAS_VALUE=$attached _CLI_TOOK=''
+    _CLI_OPTION=$option _CLI_HAS_VALUE=$_CLI_ATTACHED _CLI_TOOK=''
     [ $# = 0 ] || _CLI_HAS_VALUE=1
     _cli_common "$option" || "$on_option" "$option" || _cli_unknown "$option"
-    [ -z "$attached" ] || [ -n "$_CLI_TOOK" ] || core_die "$EX_USAGE" "$option takes no value"
-    [ -n "$attached" ] || [ -z "$_CLI_TOOK" ] || shift
+    [ -z "$_CLI_ATTACHED" ] || [ -n "$_CLI_TOOK" ] || core_die "$EX_USAGE" "$option takes no value"
+    [ -n "$_CLI_ATTACHED" ] || [ -z "$_CLI_TOOK" ] || shift
   done
 }
 
@@ -115,6 +115,16 @@ cli_value() {
   [ -n "$_CLI_HAS_VALUE" ] && [ -n "$CLI_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" \
     "$AUTOPOD_PROG --help shows which"
   _CLI_TOOK=1
+}
+
+# cli_optional - in ON_OPTION: the option may have a value, but only an attached one (--json=final); sets CLI_VALUE to
+# it, empty without one; ends the program with EX_USAGE when nothing stands behind the =.
+cli_optional() {
+  if [ -n "$_CLI_ATTACHED" ]; then
+    cli_value
+  else
+    CLI_VALUE=''
+  fi
 }
 
 # cli_number OPTION TEXT MIN MAX - ends the program with EX_USAGE when TEXT is not a whole number between them.

@@ -64,12 +64,13 @@ same_bytes() {
   diff -r "$1" "$2" >/dev/null || fault "two builds differ: $(diff -rq "$1" "$2")"
 }
 
-# stage DIR - a place with the builds, the tests and the example jobs, and nothing else
+# stage DIR - a place with the builds, the tests, the example jobs and what events are held against, and nothing else
 stage() {
   local file
   mkdir -p "$1/tests" "$1/empty"
   cp -R "$WORK/one" "$1/dist"
   cp -R "$ROOT/jobs" "$1/jobs"
+  cp "$ROOT/events.schema.json" "$1/"
   for file in "$ROOT"/tests/*; do
     case $file in *.bats) ;; *) cp -R "$file" "$1/tests/" ;; esac
   done

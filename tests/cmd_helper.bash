@@ -87,8 +87,28 @@ png() {
 Image.new("RGB", (int(sys.argv[3]), 8), sys.argv[2]).save(sys.argv[1], "PNG")' "$1" "${2:-red}" "${3:-8}"
 }
 
-# comfy_run ARG... - `run`s comfy-run, its two outputs apart
-comfy_run() { run --separate-stderr "$AUTOPOD_BIN/comfy-run" "$@"; }
+# comfy_run ARG... - `run`s comfy-run, its two outputs apart; what --json says has to be right as a whole
+comfy_run() {
+  local word events=''
+  run --separate-stderr "$AUTOPOD_BIN/comfy-run" "$@"
+  for word; do
+    case $word in
+      --json) events=1 ;;
+      --json=* | -q | --quiet | -n | --dry-run | -h | --help) return 0 ;; # one object, or no run at all
+    esac
+  done
+  [ -z "$events" ] || assert_events "$output"
+}
+
+# assert_events TEXT - each line is an event as events.schema.json has it, and together they make sense
+assert_events() {
+  local faults
+  faults=$("$AUTOPOD_PYTHON" "$ROOT/tests/doubles/events_check.py" "$ROOT/events.schema.json" <<<"$1" 2>&1) ||
+    { _complain 'events that are none:' "$faults" && return 1; }
+}
+
+# event NAME FILTER [TEXT] - prints what jq's FILTER makes of each event NAME in TEXT (default: $output)
+event() { jq -r --arg name "$1" 'select(.event == $name) | '"$2" <<<"${3-$output}"; }
 
 # --- the double -----------------------------------------------------------------------------------
 
@@ -133,6 +153,33 @@ assert_executions() {
   local count=0
   [ ! -f "$BATS_TEST_TMPDIR/executions" ] || count=$(wc -l <"$BATS_TEST_TMPDIR/executions")
   assert_equal "$((count))" "$1" "number of executions on the server"
+}
+
+# --- the double as the ComfyUI of local pods --------------------------------------------------------
+
+# pod_job [FAULTS_JSON] - the job `one`, and new pods that run the double as their ComfyUI
+pod_job() {
+  mkdir "$BATS_TEST_TMPDIR/comfyui"
+  cp "$ROOT/tests/doubles/lying_comfyui.py" "$BATS_TEST_TMPDIR/comfyui/main.py"
+  export AUTOPOD_LOCAL_COMFYUI=$BATS_TEST_TMPDIR/comfyui AUTOPOD_LOCAL_PYTHON=$AUTOPOD_PYTHON
+  export LYING_NOTES=$BATS_TEST_TMPDIR/executions LYING_FAULTS=${1:-"{}"}
+  job one picture
+}
+
+# pod_double - sets DOUBLE to the double in the pod that was made, past its tunnel, once it answers
+pod_double() {
+  wait_until 30 the_pod >/dev/null 2>&1 || return
+  POD=$(the_pod)
+  wait_until 30 grep -qs '^comfyui ' "$AUTOPOD_HOME/local/$POD/processes"
+  DOUBLE=http://127.0.0.1:$(awk '$1 == "comfyui" { print $4 }' "$AUTOPOD_HOME/local/$POD/processes")
+  wait_until 30 double_ask . >/dev/null 2>&1
+}
+
+# running_on_pod ARG... - starts comfy-run, and waits until its prompt runs on the pod it made
+running_on_pod() {
+  start_command comfy-run "$@"
+  pod_double
+  wait_until 30 double_says .running true
 }
 
 # --- commands in the background -------------------------------------------------------------------

@@ -41,3 +41,34 @@ printf "%s\n" "$CLI_NEAREST"'
   assert_equal "$(nearest '.*\&$(touch pwned)' --json)" ''
   refute_exists pwned
 }
+
+# options WORD... - prints what a command with --json[=VALUE], --name VALUE and arguments makes of the words
+options() {
+  run --separate-stderr lib cli "$@" <<'SH'
+on_option() {
+  case $1 in
+    --json | -j) cli_optional && echo "json ($CLI_VALUE)" ;;
+    --name) cli_value && echo "name ($CLI_VALUE)" ;;
+    *) return 1 ;;
+  esac
+}
+on_argument() { echo "argument ($1)"; }
+cli_start on_option on_argument "$@"
+SH
+}
+
+@test "an option with an optional value takes only an attached one" {
+  options --json final --json=final --name --json a -j b
+  assert_status 0
+  assert_equal "$output" $'json ()\nargument (final)\njson (final)\nname (--json)\nargument (a)\njson ()\nargument (b)'
+  options --json
+  assert_equal "$output" 'json ()'
+  options --json --name=x=y --json='a b'
+  assert_equal "$output" $'json ()\nname (x=y)\njson (a b)'
+  options --json=
+  assert_status 2
+  assert_contains '--json needs a value' "$stderr"
+  options --quiet=1
+  assert_status 2
+  assert_contains '--quiet takes no value' "$stderr"
+}
