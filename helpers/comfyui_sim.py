@@ -8,7 +8,8 @@ Files are real: PNG and animated WEBP by Pillow, FLAC (uncompressed) and MP4 (mo
 sound) by the small writers in this file. It has no other encoders and reads no sound but WAV.
 
 Routes: /system_stats /features /queue /prompt /history /view /upload/image /upload/mask
-/object_info /interrupt /free /embeddings /extensions /models /ws, each also under /api.
+/object_info /interrupt /free /embeddings /extensions /models /internal/logs /ws, each also under
+/api.
 
 It trusts whoever can reach its port, as ComfyUI does: keep it on a loopback address.
 """
@@ -19,6 +20,7 @@ import argparse
 import asyncio
 import contextlib
 import copy
+import datetime
 import email.message
 import filecmp
 import functools
@@ -70,6 +72,7 @@ HISTORY_LAG_SECONDS = 0.0015
 NODE_SECONDS = 0.001
 
 MAX_HISTORY = 10000
+MAX_LOG = 300
 
 # Names that a fresh ComfyUI install commonly has; files below models/ are listed beside them.
 STAND_IN_MODELS: dict[str, list[str]] = {
@@ -1890,6 +1893,7 @@ class Executor:
                 break
             except NodeFailed as failure:
                 self._success = False
+                server.log(f"!!! Exception during processing !!! {failure}")
                 details = {**failure.details, "current_outputs": list(self._prompt)}
                 self._tell("execution_error", {**self._place(node_id), **details})
                 break
@@ -2054,6 +2058,7 @@ class Server:
         self.interrupted = threading.Event()
         self.client_id: str | None = None
         self.last_node_id: str | None = None
+        self._log: list[str] = []
         self._number = 0
         self._free_memory = False
         self._uploading = threading.Lock()
@@ -2063,6 +2068,11 @@ class Server:
         self._outbox: asyncio.Queue[tuple[str, Any, str | None]]
 
     # Called from the worker's thread, too.
+
+    def log(self, text: str) -> None:
+        """Adds to what /internal/logs tells."""
+        entry = f"{datetime.datetime.now().isoformat()} - {text}\n"
+        self._log = [*self._log[1 - MAX_LOG :], entry]
 
     def _queue_info(self) -> dict[str, Json]:
         return {"exec_info": {"queue_remaining": self.queue.remaining()}}
@@ -2093,14 +2103,24 @@ class Server:
             self.interrupted.clear()
             raise Interrupted()
 
-    def work(self) -> None:
+    def prompt_worker(self) -> None:
         """Runs prompts for ever. An exception ends it for good, as it does in ComfyUI."""
+        try:
+            self._work()
+        except Exception:
+            # In these words Python tells it, and a log keeps it, wherever this thread has a name.
+            self.log("Exception in thread Thread-2 (prompt_worker):\n" + traceback.format_exc())
+            raise
+
+    def _work(self) -> None:
         executor = Executor(self)
         while True:
             got = self.queue.get()
             if got is not None:
                 task, item = got
+                began = time.monotonic()
                 executor.run(item)
+                self.log(f"Prompt executed in {time.monotonic() - began:.2f} seconds")
                 time.sleep(HISTORY_LAG_SECONDS)
                 self.queue.done(task, executor.result())
                 if self.client_id is not None:
@@ -2128,7 +2148,9 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._outbox = asyncio.Queue()
         self._publisher = asyncio.create_task(self._publish())
-        threading.Thread(target=self.work, name="worker", daemon=True).start()
+        threading.Thread(target=self.prompt_worker, daemon=True).start()
+        self.log(f"ComfyUI version: {VERSION}")
+        self.log("Starting server\n")
 
     def app(self) -> web.Application:
         """The web application with all routes."""
@@ -2142,6 +2164,7 @@ class Server:
             "/features": self._features,
             "/embeddings": lambda: self.folders.model_names("embeddings"),
             "/extensions": lambda: EXTENSIONS,
+            "/internal/logs": lambda: "".join(self._log),
             "/models": lambda: MODEL_FOLDERS,
             "/prompt": self._queue_info,
             "/queue": self._queue_lists,
@@ -2224,6 +2247,7 @@ class Server:
     # 500 as the real server's.
 
     async def post_prompt(self, request: web.Request) -> web.Response:
+        self.log("got prompt")
         body = await request.json()
         number: float
         if "number" in body:

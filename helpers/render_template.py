@@ -11,6 +11,7 @@ is contacted: the caller gets tagged lines, fields separated by TAB:
     upload BYTES SHA256 UPLOAD_NAME ABSOLUTE_PATH      one per distinct file
     output NAME ABSOLUTE_PATH                          a directory ends in /
     output_dir ABSOLUTE_PATH                           for files no output names
+    timings FILE_NAME                                  where its nodes' times are kept
     warning TEXT
     uploads JSON                                       uploads.json, if all keep their names
     job JSON                                           the resolved job
@@ -22,6 +23,7 @@ Problems go to stderr, one a line, and the exit code is 2.
 from __future__ import annotations
 
 import argparse
+import binascii
 import json
 import os
 import re
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 SET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DECIMAL = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 MAX_SHOWN = 200  # characters of a value that people are shown
 
 
@@ -142,6 +145,14 @@ def render(path: str, job: Job, filler: Filler) -> Json:
     return workflow
 
 
+def timings_name(template: str, workflow: Json) -> str:
+    """The file for what is learnt of a workflow: inputs and titles may differ, its nodes not."""
+    nodes = sorted((node_id, node["class_type"]) for node_id, node in workflow.items())
+    # It only keeps shapes of one template apart: not worth hashlib, 3 ms of every start.
+    sum_of_them = binascii.crc32(json.dumps(nodes).encode())
+    return f"{NOT_IN_NAMES.sub('_', template)[:100]}-{sum_of_them:08x}"
+
+
 # --- job and template together ------------------------------------------------------------
 
 
@@ -235,6 +246,7 @@ def lines(job: Job, resolved: Json, workflow: Json) -> list[tuple[str, ...]]:
         ),
         *(("output", name, path) for name, path in job.outputs.items()),
         ("output_dir", resolved["output_dir"]),
+        ("timings", timings_name(resolved["template"]["name"], workflow)),
         *(("warning", text) for text in job.warnings),
         ("uploads", one_line_json({"uploads": uploads})),
         ("job", one_line_json(resolved)),

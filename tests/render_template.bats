@@ -125,6 +125,7 @@ E
     printf 'upload\t7\t%s\t%s\t%s\n' "$sha" "$name" "$here/inputs/frame.png"
     printf 'output\timage\t%s\n' "$here/out/sunset-001-42.png"
     printf 'output_dir\t%s\n' "$here/outputs"
+    printf 'timings\t%s\n' film-81447cb7
     printf 'warning\t--set UNUSED: no placeholder uses it\n'
   )"
   assert_equal "$(workflow .)" "$(jq -nc --arg name "$name" '{
@@ -139,6 +140,29 @@ E
     outputs: {image: ($here + "/out/sunset-001-42.png")}, output_dir: ($here + "/outputs"),
     pod_config: {gpu_count: 1, timeout_minutes: 60, gpu_type: "RTX A40", max_cost_usd: 5},
     set: {TAG: "x", UNUSED: "1"}}')"
+}
+
+@test "where the times of nodes are kept follows from the template's name and its nodes" {
+  local first
+  job <<<'{"job_id":"j","workflow_template":"t"}'
+  template t <<<'{"1":{"class_type":"A","inputs":{"v":1}},"2":{"class_type":"B","inputs":{}}}'
+  render --job job.json
+  first=$(field timings)
+  assert_matches '^t-[0-9a-f]{8}$' "$first"
+  # Neither order nor inputs nor titles matter; ids and classes do.
+  template t <<<'{"2":{"class_type":"B","inputs":{"w":[]},"_meta":{"title":"x"}},"1":{"class_type":"A","inputs":{"v":2}}}'
+  render --job job.json
+  assert_equal "$(field timings)" "$first"
+  template t <<<'{"1":{"class_type":"A","inputs":{}},"3":{"class_type":"B","inputs":{}}}'
+  render --job job.json
+  [ "$(field timings)" != "$first" ]
+  template t <<<'{"1":{"class_type":"A","inputs":{}},"2":{"class_type":"C","inputs":{}}}'
+  render --job job.json
+  [ "$(field timings)" != "$first" ]
+  printf '{"1":{"class_type":"A","inputs":{}}}' >"templates/a b;ü.json"
+  job <<<'{"job_id":"j","workflow_template":"a b;ü"}'
+  render --job job.json
+  assert_matches '^a_b__-[0-9a-f]{8}$' "$(field timings)"
 }
 
 @test "a string that is one placeholder takes the value's own type" {
@@ -232,7 +256,7 @@ E
   assert_equal "$(workflow '.["2"].inputs.v')" "$(jq -nc --arg t "${tricks[*]}" '[$t, "<\($t)>"]')"
   # one line a field, whatever stands in the values: the reader on the other side is Bash
   assert_equal "$(cut -f 1 <<<"$output" | uniq -c | tr -s ' \n' ' ')" \
-    " 1 job_id 1 template 1 timeout_minutes 1 timeout_seconds 1 max_cost_usd $((${#tricks[@]} + 1)) value 1 output_dir 1 uploads 1 job 1 workflow "
+    " 1 job_id 1 template 1 timeout_minutes 1 timeout_seconds 1 max_cost_usd $((${#tricks[@]} + 1)) value 1 output_dir 1 timings 1 uploads 1 job 1 workflow "
   refute_contains $'\x7f'
   refute_contains $'\x1b'
   refute_exists pwned

@@ -435,6 +435,22 @@ PYTHON
   assert_equal "$output" nothing
 }
 
+@test "its log has lines with a time: the start, prompts, failures, and no more than a few hundred" {
+  local i log time='^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6} - '
+  sim_start "$PWD/log"
+  local OTHER_URL=$STARTED_URL
+  run_workflow "$(picture log 20)" >entry
+  log=$(get /internal/logs | jq -r .)
+  assert_equal "$(grep -E "$time" <<<"$log" | sed -E -e "s/$time//" -e 's/[0-9.]+ seconds/N seconds/')" \
+    $'ComfyUI version: 0.3.64\nStarting server\ngot prompt\nPrompt executed in N seconds'
+  run_workflow "$(picture ../../log 21)" >entry
+  assert_contains '!!! Exception during processing !!! **** ERROR: Saving image outside' "$(get /internal/logs | jq -r .)"
+  for ((i = 0; i < 310; i++)); do printf 'url=%s/prompt\ndata={}\noutput=/dev/null\n' "$OTHER_URL"; done |
+    curl -sS -K - >answers
+  assert_equal "$(get /internal/logs | jq -r . | grep -c -E "$time")" 300
+  sim_stop "$STARTED_PID"
+}
+
 @test "a page from elsewhere is refused" {
   assert_equal "$(status_of /queue -H 'Origin: http://example.com')" 403
   assert_equal "$(status_of /queue -H "Origin: $SIM_URL")" 200
@@ -450,8 +466,13 @@ PYTHON
   sleep 0.3
   post /interrupt '{}'
   run jq -c '[(.queue_running | length), (.queue_pending | length)]' <<<"$(get /queue)"
+  local log
+  log=$(get /internal/logs | jq -r .)
   sim_stop "$STARTED_PID"
   assert_equal "$output" '[1,1]'
+  # Its log tells what happened, in the words of a real one.
+  assert_contains 'Exception in thread Thread-2 (prompt_worker):' "$log"
+  assert_matches $'\nKeyError: .inputs.' "$log"
 }
 
 @test "SIGTERM and SIGINT end it at once; temp/ goes with SIGINT, or at the next start" {
@@ -485,5 +506,5 @@ PYTHON
 }
 
 @test "the file fits into a bundle" {
-  [ "$(wc -c <"$ROOT/helpers/comfyui_sim.py")" -le 102400 ]
+  [ "$(wc -c <"$ROOT/helpers/comfyui_sim.py")" -le 106496 ]
 }

@@ -9,6 +9,7 @@ Faults, by the route they belong to (the values are in brackets; FAULT_once is o
   hold, hold_after   ["POST /prompt"]: wait before, or after, it is done, until {"release": true};
                      {"release": "drop"} cuts the connection instead (what waited before is
                      lost); hold_after "GET /view?..." waits in the middle of the file
+  answers            [object]: PATH -> [STATUS, TEXT], for GET and POST, before all else
   stats              [html 500]
   limit              [bytes]: /features max_upload_size
   upload             [html 413 500]    upload_name [text]: the name that the server gives it
@@ -260,6 +261,10 @@ class Handler(BaseHTTPRequestHandler):
         name = f"{self.command} /{first}"
         if not self.world.wait_while_held("hold", name):
             self.cut()
+        said = (self.world.faults.get("answers") or {}).get(path)
+        if said is not None:
+            self.answer(said[1].encode("utf-8", "surrogateescape"), said[0], "application/json")
+            return
         found = getattr(self, "on_" + first, None)
         if found is None:
             self.answer(b"", 404, "application/octet-stream")
