@@ -13,7 +13,7 @@ _AUTOPOD_DOCTOR_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/pod.sh"
-. "$AUTOPOD_LIB/tunnel.sh"
+. "$AUTOPOD_LIB/tunnels.sh"
 
 DOCTOR_FIX=''   # set: what can be put right is
 DOCTOR_QUIET='' # set: findings are kept in DOCTOR_JSON, not shown
@@ -272,12 +272,7 @@ _doctor_tunnels() {
   [ "${#dead[@]}" -gt 0 ] || return 0
   ui_count "${#dead[@]}" 'tunnel is' 'tunnels are'
   _doctor_mend warn tunnels "$UI_COUNT written down, but closed: ${dead[*]}" \
-    "forget them (a run opens a new one by itself)" _doctor_forget "${dead[@]}"
-}
-
-# _doctor_forget POD_ID... - forgets their tunnels.
-_doctor_forget() {
-  for POD_ID; do tunnel_close || return; done
+    "forget them (a run opens a new one by itself)" tunnels_prune
 }
 
 # --- settings, keys, providers ---

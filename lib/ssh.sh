@@ -16,6 +16,7 @@ _SSH_CIPHERS=$_SSH_CIPHERS,aes128-ctr,aes192-ctr,aes256-ctr
 SSH_REASON='' SSH_SAID=''        # see ssh_reason
 SSH_READY=autopod-tunnel-is-open # what a tunnel's log says once its local port is bound,
 SSH_POD='autopod-pod-is '        # and then which pod is at the other end (helpers/pod_session.sh)
+SSH_LOCAL='autopod-local-port '  # what it begins with: the local port, for who opens it again
 
 # ssh_make_key FILE COMMENT - makes an ed25519 key pair without a passphrase; EX_FAIL.
 ssh_make_key() {
@@ -73,7 +74,7 @@ ssh_run() {
 # stderr, each word of CMD arriving as the word it is; its status; EX_TUNNEL, told, when there is no
 # connection, or another pod answers.
 ssh_login() {
-  local pod=$1 port=$3 who=$4@$2 log=$CORE_TMP/login.log status=0
+  local pod=$1 port=$3 who=$4@$2 key=$5 log=$CORE_TMP/login.log status=0
   _ssh_options "$1" "$5"
   # Where somebody sits, ssh may ask for the passphrase of a key, but for no password: pods have none.
   if [ -t 0 ] || [ -t 2 ]; then
@@ -94,7 +95,7 @@ ssh_login() {
   grep -vE '^(debug1: |OpenSSH_|Authenticated to |Transferred: |Bytes per second: )' "$log" >"$log.said" || :
   ssh_reason "$log.said"
   ! grep -q '^debug1: Exit status -1' "$log" || SSH_REASON=broken
-  ssh_explain "$pod" "$who port $port"
+  ssh_explain "$pod" "$who port $port" "$key"
 }
 
 # _ssh_quote WORD... - sets _SSH_QUOTED to the words, quoted for any shell.
@@ -160,18 +161,19 @@ ssh_reason() {
       *'Connection refused'*) SSH_REASON=refused ;;
       *'timed out'* | *'No route to host'* | *'Network is unreachable'*) SSH_REASON=timeout ;;
     esac
-    case $line in '' | "$SSH_READY" | "$SSH_POD"*) ;; *) SSH_SAID=${line%$'\r'} ;; esac
+    case $line in '' | "$SSH_READY" | "$SSH_POD"* | "$SSH_LOCAL"*) ;; *) SSH_SAID=${line%$'\r'} ;; esac
   done <"$1"
 }
 
-# ssh_explain POD_ID WHO - tells why there is no connection to WHO ("root@1.2.3.4 port 22"), by
-# SSH_REASON; EX_TUNNEL.
+# ssh_explain POD_ID WHO [KEY] - tells why there is no connection to WHO ("root@1.2.3.4 port 22") with the private key
+# KEY, by SSH_REASON; EX_TUNNEL.
 ssh_explain() {
   local what todo="autopod-info $1 shows the pod"
   case $SSH_REASON in
     denied)
       what="$2 does not accept our ssh key"
       todo="set AUTOPOD_SSH_KEY to the private key whose public half the pod knows"
+      ! _ssh_key_trouble "${3:-}" || what=$_SSH_WHAT todo=$_SSH_TODO
       ;;
     hostkey)
       what="$2 shows another host key than before"
@@ -186,4 +188,29 @@ ssh_explain() {
     *) what="no connection to $2: ${SSH_SAID:-ssh said nothing}" ;;
   esac
   core_fail "$EX_TUNNEL" "$what" "$todo"
+}
+
+# _ssh_key_trouble KEY - 0 when the private key KEY could not even be used, and _SSH_WHAT and _SSH_TODO say why and what
+# to do: it has a passphrase and no agent holds it, it is open to others, or it is no key.
+_ssh_key_trouble() {
+  local said print
+  [ -n "$1" ] && [ -f "$1" ] || return 1
+  said=$(ssh-keygen -y -P '' -f "$1" 2>&1 >/dev/null </dev/null) && return 1
+  case $said in
+    *passphrase*)
+      _SSH_WHAT="the ssh key $1 has a passphrase, and no ssh-agent holds it: nobody can be asked for it here"
+      _SSH_TODO="load it once: ssh-add $1 (no agent? eval \"\$(ssh-agent)\" starts one); or leave AUTOPOD_SSH_KEY out: autopod makes a key of its own"
+      print=$(ssh-keygen -l -f "$1" 2>/dev/null </dev/null) || return 0
+      read -r _ print _ <<<"$print"
+      [[ " $(ssh-add -l 2>/dev/null </dev/null) " != *" $print "* ]] # else it was offered, and is not the one
+      ;;
+    *'too open'* | *UNPROTECTED*)
+      _SSH_WHAT="the ssh key $1 can be read by others, so ssh does not use it"
+      _SSH_TODO="run: chmod 600 $1"
+      ;;
+    *)
+      _SSH_WHAT="$1 is not a private ssh key that ssh can read"
+      _SSH_TODO="set AUTOPOD_SSH_KEY to a private key, or leave it out: autopod makes one of its own"
+      ;;
+  esac
 }

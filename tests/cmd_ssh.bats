@@ -129,7 +129,8 @@ sshd_at() {
   assert_contains inside
   pod_ssh "$POD" -- echo inside </dev/null
   assert_status 5
-  assert_contains 'does not accept our ssh key' "$stderr"
+  assert_contains 'client_key has a passphrase, and no ssh-agent holds it' "$stderr"
+  assert_contains 'ssh-add ' "$stderr"
 }
 
 # --- no pod to talk to ----------------------------------------------------------------------------
@@ -138,7 +139,7 @@ sshd_at() {
   local ref
   pod_ssh
   assert_status 4
-  assert_contains 'no pod runs' "$stderr"
+  assert_contains 'no pod of this installation runs' "$stderr"
   for ref in nope '; touch pwned' '$(touch pwned)' ../x; do
     pod_ssh "$ref" -- true
     assert_status 4

@@ -39,6 +39,7 @@ data_centers, clouds, pods. Without limits it holds for everything that it can h
   quoted_environment    it has them with quotes around the values, as in RunPod's own ComfyUI image
   stale_address     seconds [90]: after a start the old port is shown for so long
   stale_runtime     a stopped pod goes on showing its last port
+  moved_address     port: a running pod is shown at this one
   zero_gpus_after_start, no_free_gpus_on_start
   stop_not_done, terminate_not_done     accepted, and nothing happens
   stop_says_nothing     GraphQL answers {"podStop": null}, and nothing happens
@@ -115,7 +116,7 @@ FAULTS = {
     *("slow", "create_hangs", "create_500_but_made", "create_500_not_made", "stale_address"),
     *("stale_runtime", "zero_gpus_after_start", "no_free_gpus_on_start", "stop_not_done"),
     *("terminate_not_done", "stop_says_nothing", "locked", "list_hides_stopped"),
-    *("price_zero_on_read", "surcharge", "v1_gone"),
+    *("price_zero_on_read", "surcharge", "v1_gone", "moved_address"),
 }
 
 # id, display name, GB, $/h secure, $/h community (None: not offered there), serverless pool
@@ -655,7 +656,10 @@ class World:
             return pod.port or pod.last_port if stale else None
         if self.now() < pod.stale_until:
             return pod.last_port
-        return pod.port if self.is_up(pod) else None
+        if not self.is_up(pod):
+            return None
+        moved = self.faults.find("moved_address", pod=pod.id)
+        return int(moved["port"]) if moved else pod.port
 
     def has_runtime(self, pod: Pod) -> bool:
         """Whether reads show a container: with its ports, or before them when it has none."""
