@@ -12,16 +12,22 @@ _AUTOPOD_COMFY_SH=1                         # @guard
 . "$AUTOPOD_LIB/helper.sh"
 
 COMFY_VERSION='' COMFY_PARTIAL=''
-COMFY_CANCEL_SECONDS=15 # how long a cancelled prompt may take: ComfyUI looks between nodes and at progress calls
+COMFY_CANCEL_SECONDS=${COMFY_CANCEL_SECONDS:-15} # for a cancelled prompt to end: ComfyUI looks between nodes and at progress calls
 
-# comfy_answers URL - 0 when a ComfyUI answers there; then COMFY_VERSION is set. Asks once and says
-# nothing.
+# comfy_answers URL [SECONDS] - 0 when a ComfyUI answers there; then COMFY_VERSION is set. Asks once, waits at most
+# SECONDS (15), and says nothing.
 comfy_answers() {
-  local said shape='"comfyui_version": *"([0-9A-Za-z.+-]+)"'
   COMFY_VERSION=''
   core_tmpdir || return
-  HTTP_TRIES=1 http_get "$1/system_stats" "$CORE_TMP/system_stats" --max-time 15 && [ "$HTTP_STATUS" = 200 ] || return 1
-  said=$(<"$CORE_TMP/system_stats")
+  HTTP_TRIES=1 http_get "$1/system_stats" "$CORE_TMP/system_stats" --max-time "${2:-15}" && [ "$HTTP_STATUS" = 200 ] || return 1
+  comfy_is_comfy "$CORE_TMP/system_stats"
+}
+
+# comfy_is_comfy FILE - 0 when that is ComfyUI's answer to /system_stats; then COMFY_VERSION is set.
+comfy_is_comfy() {
+  local said shape='"comfyui_version": *"([0-9A-Za-z.+-]+)"'
+  COMFY_VERSION=''
+  IFS= read -r -d '' said <"$1" || : # $( ) would complain about bytes of nothing
   [[ $said =~ $shape ]] || return 1
   COMFY_VERSION=${BASH_REMATCH[1]}
 }

@@ -12,9 +12,11 @@ _AUTOPOD_HTTP_SH=1                         # @guard
 HTTP_TRIES=${HTTP_TRIES:-5}  # how often something is asked that may be asked again
 HTTP_TIMEOUT=60              # seconds for a small answer, all in all
 HTTP_STALL=30                # seconds without a byte, after which a transfer counts as dead
+HTTP_LONGEST=0               # seconds that a download may take; 0: as long as bytes come
 HTTP_RETRY_AFTER_MAX=120     # a longer wait that a server asks for is not waited, but told
 HTTP_JSON_MAX=$((256 << 20)) # bytes; a larger answer to a small question is a fault
 HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
+HTTP_CODES=()    # see http_get_many
 HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
 _HTTP_RETRY_AFTER=''
 _HTTP_CAPPED='' # set for answers of at most HTTP_JSON_MAX
@@ -36,8 +38,32 @@ http_get() {
 # http_get_two URL BODY URL2 BODY2 - two answers, asked in this order over one connection;
 # HTTP_STATUS is the worse one.
 http_get_two() {
-  _HTTP_CAPPED=1 _http_run "$2" --fail-early --max-time "$HTTP_TIMEOUT" "$1" \
-    --next "${_HTTP_OPTIONS[@]}" --max-time "$HTTP_TIMEOUT" -o "$4" -w "$_HTTP_REPORT" "$3"
+  local limits=(--max-time "$HTTP_TIMEOUT" --speed-limit 1 --speed-time "$HTTP_STALL")
+  _HTTP_CAPPED=1 _http_run "$2" --fail-early "${limits[@]}" "$1" \
+    --next "${_HTTP_OPTIONS[@]}" "${limits[@]}" -o "$4" -w "$_HTTP_REPORT" "$3"
+}
+
+# http_get_many PREFIX URL... - small answers to all of these, asked side by side, once; in the files PREFIX.0,
+# PREFIX.1 and so on (empty when none came). HTTP_CODES gets what each said, 0 when it said nothing. 1 when all were
+# silent.
+http_get_many() {
+  local prefix=$1 i code file words=() _HTTP_REPORT='%{http_code} %{filename_effective}\n'
+  shift
+  HTTP_CODES=()
+  for ((i = 0; i < $#; i++)); do
+    HTTP_CODES[i]=0
+    : >"$prefix.$i" || return
+    [ "$i" = 0 ] || words=(${words[@]+"${words[@]}"} -o "$prefix.$i")
+  done
+  _HTTP_CAPPED=1
+  _http_run "$prefix.0" --max-time "$HTTP_TIMEOUT" --parallel --parallel-max 5 ${words[@]+"${words[@]}"} "$@" ||
+    [ "$HTTP_CURL" != 2 ] || # before curl 7.66 there is no --parallel
+    _http_run "$prefix.0" --max-time "$HTTP_TIMEOUT" ${words[@]+"${words[@]}"} "$@" || :
+  _HTTP_CAPPED=''
+  while read -r code file; do
+    HTTP_CODES[${file##*.}]=$((10#$code))
+  done <"$CORE_TMP/http.status"
+  [ "$HTTP_STATUS" != 0 ]
 }
 
 # http_post URL JSON_FILE BODY - posts once: whatever may have reached the server is not sent again.
@@ -84,9 +110,9 @@ http_download() {
     if [ -s "$part" ] && [ -n "$etag" ]; then
       resume=(-C - -H "If-Range: $etag")
     else
-      rm -f -- "$part"
+      [ ! -e "$part" ] || rm -f -- "$part"
     fi
-    if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" ${resume[@]+"${resume[@]}"} "$url"; then
+    if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" --max-time "$HTTP_LONGEST" ${resume[@]+"${resume[@]}"} "$url"; then
       case $HTTP_STATUS in 429 | 502 | 503 | 504) rm -f -- "$part" ;; *) break ;; esac
     elif [ "$HTTP_CURL" = 33 ]; then
       rm -f -- "$part" # no longer the same file: from the beginning
@@ -169,14 +195,14 @@ _http_back_off() {
 
 # _http_run BODY CURL_ARG... - one try; sets HTTP_STATUS, HTTP_CURL, HTTP_ERROR.
 _http_run() {
-  local body=$1 status
+  local body=$1 status _file
   shift
   core_tmpdir || return
   ui_debug curl "$@"
   HTTP_STATUS=0 HTTP_CURL=0 HTTP_ERROR='' _HTTP_RETRY_AFTER=''
   _http_curl "${_HTTP_OPTIONS[@]}" -o "$body" -D "$CORE_TMP/http.headers" -w "$_HTTP_REPORT" "$@" \
     3>&2 >"$CORE_TMP/http.status" 2>"$CORE_TMP/http.error" </dev/null || HTTP_CURL=$? # 3: for the progress
-  while read -r status; do
+  while read -r status _file; do
     [ "$((10#$status))" -le "$HTTP_STATUS" ] || HTTP_STATUS=$((10#$status))
   done <"$CORE_TMP/http.status"
   if [ "$HTTP_CURL" != 0 ]; then
@@ -208,7 +234,7 @@ _http_curl() {
   _http_tick 2>&3 3>&- >/dev/null </dev/null &
   ticker=$!
   core_wait curl -q "$@" 3>&- || status=$?
-  kill "$ticker" 2>/dev/null || :
+  kill -s KILL "$ticker" 2>/dev/null || : # during the cleanup TERM is ignored
   wait "$ticker" 2>/dev/null || :
   return "$status"
 }

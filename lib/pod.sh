@@ -72,14 +72,14 @@ _POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_co
   (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since), .maker]
   | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
 
-# _pod_jq FILE FILTER [JQ_ARG...] - prints what FILTER makes of the pods in FILE, joined with pods.json (without it when
-# that is damaged, which is told); EX_FAIL when the pods make no sense.
+# _pod_jq FILE FILTER [JQ_ARG...] - prints what FILTER makes of the array of pods in FILE, joined with pods.json (without
+# it when that is damaged, which is told); EX_FAIL when the pods make no sense.
 _pod_jq() {
   local file=$1 filter=$2 known=$AUTOPOD_HOME/pods.json
   shift 2
   [ -s "$known" ] || known=/dev/null
   state_installation || return
-  set -- "$@" --arg us "$STATE_INSTALLATION" "$_POD_JOIN | $filter" "$file"
+  set -- -n "$@" --arg us "$STATE_INSTALLATION" "[inputs | $_POD_JOIN] | $filter" "$file"
   if jq --slurpfile known "$known" "$@" 2>/dev/null; then return 0; fi
   state_read "$AUTOPOD_HOME/pods.json" . >/dev/null || known='' # told
   if [ -z "$known" ] && jq --slurpfile known /dev/null "$@" 2>/dev/null; then return 0; fi
@@ -89,7 +89,7 @@ _pod_jq() {
 # pod_load FILE - takes a pod's JSON into the POD_* variables; EX_POD when it isn't a pod.
 pod_load() {
   local fields
-  fields=$(_pod_jq "$1" "$_POD_FIELDS" -r) || return
+  fields=$(_pod_jq "$1" ".[] | $_POD_FIELDS" -r) || return
   _pod_take "$fields" && _pod_observe
 }
 
@@ -124,15 +124,24 @@ _pod_observe() {
 # pod_list [PROVIDER] - prints every pod as the providers see it now, joined with what we know, a line each. When a
 # provider can't be asked, the others are printed all the same. EX_MISSING, EX_USAGE, EX_TUNNEL.
 pod_list() {
-  local provider providers=${1:-} status=0
+  local status=0
   core_tmpdir || return
+  _pod_lists "${1:-}" || status=$?
+  _pod_jq "$CORE_TMP/listed" '.[]' -c || return
+  return "$status"
+}
+
+# _pod_lists PROVIDER - asks it, or all that are in use, for their pods: $CORE_TMP/listed. EX_MISSING, EX_USAGE, EX_TUNNEL.
+_pod_lists() {
+  local provider providers=$1 status=0
+  : >"$CORE_TMP/listed"
   if [ -n "$providers" ]; then pod_provider "$providers" || return; else providers=$(pod_providers_in_use); fi
   for provider in $providers; do
-    "provider_${provider}_list" >"$CORE_TMP/listed" || {
+    "provider_${provider}_list" >"$CORE_TMP/list" || {
       status=$?
       continue
     }
-    _pod_jq "$CORE_TMP/listed" . -c || return
+    cat -- "$CORE_TMP/list" >>"$CORE_TMP/listed"
   done
   return "$status"
 }
@@ -152,7 +161,7 @@ pod_each() {
 
 # pod_json - prints the loaded pod as its provider sees it now, joined with what we know.
 pod_json() {
-  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_jq "$CORE_TMP/pod.json" . -c
+  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_jq "$CORE_TMP/pod.json" '.[]' -c
 }
 
 # pod_refresh - asks the provider for the loaded pod again; EX_POD when there is none any more, EX_TUNNEL.
@@ -180,15 +189,14 @@ pod_find() {
   local line found=0 ids='' listed=0
   POD_ID=''
   core_tmpdir || return
-  core_quietly pod_list "${2:-}" >"$CORE_TMP/pods" || listed=$?
-  jq -n -r --arg ref "$1" --arg free "${3:-}" "[inputs] as \$all
+  core_quietly _pod_lists "${2:-}" || listed=$?
+  core_quietly _pod_jq "$CORE_TMP/listed" ". as \$all
     | (\$free == \"\" and all(\$all[]; (.ours and (.status == \"running\" or .status == \"creating\")) | not)) as \$any
     | \$all[] | select(
     if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\" or \$any)
     elif any(\$all[]; .id == \$ref) then .id == \$ref
-    else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" \
-    "$CORE_TMP/pods" >"$CORE_TMP/found" 2>/dev/null ||
-    core_fail "$EX_FAIL" "the list of pods makes no sense" "is the provider's tool damaged? --debug shows what is called" || return
+    else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" -r --arg ref "$1" --arg free "${3:-}" >"$CORE_TMP/found" ||
+    core_fail "$EX_FAIL" "$CORE_ERROR" "$CORE_HINT" || return
   while IFS= read -r line; do
     if [ -z "$1" ] && [ -n "${3:-}" ] && _pod_is_taken "$line"; then continue; fi
     found=$((found + 1))
@@ -210,6 +218,30 @@ pod_find() {
         "name one of them (--pod ID, or the argument POD)"
       ;;
   esac
+}
+
+# pod_pick REF - as pod_find, for a command that is about one pod: it also tells when none runs.
+pod_pick() {
+  local status=0
+  pod_find "$1" || status=$?
+  [ "$status" != "$EX_POD" ] || [ -n "$1" ] ||
+    core_fail "$EX_POD" "no pod of this installation runs" "autopod-ls shows all, also stopped ones" || :
+  return "$status"
+}
+
+# pod_check_address - 0 when the loaded pod can be reached by ssh; EX_POD, with what to do.
+pod_check_address() {
+  local what="pod $POD_ID is $POD_STATUS${POD_REASON:+: $POD_REASON}" todo
+  case $POD_STATUS in
+    running | creating)
+      [ -z "$POD_SSH_PORT" ] || return 0
+      what="pod $POD_ID has no ssh address yet"
+      todo="booting may take minutes; autopod-info $POD_ID shows when it has one"
+      ;;
+    stopped) todo="start it again: autopod-start $POD_ID" ;;
+    *) todo="make another one: autopod-connect; autopod-ls shows those there are" ;;
+  esac
+  core_fail "$EX_POD" "$what" "$todo"
 }
 
 # _pod_find_hidden REF PROVIDER - loads the one pod of pods.json that REF names when its provider has it, though its
@@ -315,6 +347,14 @@ pod_cost() {
     *) POD_SECONDS=$((OS_NOW - POD_SINCE)) ;;
   esac
   budget_pod "$POD_RATE" $((POD_SECONDS + 1)) "$POD_MONTHLY" "$rested" # both ends were cut to the second
+}
+
+# pod_up - sets POD_UP to the seconds since the loaded pod was started last; empty when nobody knows.
+pod_up() {
+  local at=${_POD_STATE_AT:-$POD_SINCE}
+  os_now
+  POD_UP=$((OS_NOW > at ? OS_NOW - at : 0))
+  [ "$at" != 0 ] || POD_UP=''
 }
 
 # pod_price - sets POD_PRICE to the loaded pod's price in words.

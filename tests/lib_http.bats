@@ -167,6 +167,29 @@ SH
   assert_matches '^rc 1, ' "${lines[4]}"
 }
 
+@test "many answers side by side: what each said, silence among them, in their order" {
+  run http <<'SH'
+echo stale >many.1
+http_get_many many "$URL/headers/g" "$URL/reset/9/h" "$URL/status/500/1/i" "$URL/headers/j" "http://127.0.0.1:1/"; echo "$? ${HTTP_CODES[*]}"
+grep -l autopod/test many.*
+[ ! -s many.1 ] && echo 'many.1 is empty'
+http_get_many one "http://127.0.0.1:1/" || echo "$? ${HTTP_CODES[*]}"
+HTTP_JSON_MAX=1000000
+http_get_many two "$URL/zeros/2000000/many" "$URL/headers/k"; echo "$? ${#HTTP_CODES[@]}"
+grep -l autopod/test two.1
+SH
+  assert_equal "$output" $'0 200 0 500 200 0\nmany.0\nmany.3\nmany.1 is empty\n1 0\n0 2\ntwo.1'
+}
+
+@test "many answers with a curl that can't ask side by side" {
+  stub curl <<STUB
+case " \$* " in *' --parallel '*) exit 2 ;; esac
+exec "$(type -P curl)" "\$@"
+STUB
+  run http <<<'http_get_many many "$URL/headers/l" "$URL/status/404/9/m" "$URL/headers/n"; echo "$? ${HTTP_CODES[*]}"; grep -l autopod/test many.*'
+  assert_equal "$output" $'0 200 404 200\nmany.0\nmany.2'
+}
+
 @test "HEAD gives the length" {
   run http <<<'http_head "$URL/plain/0/head"; say $?; echo "$HTTP_LENGTH"'
   assert_equal "$output" $'rc 0, status 200, curl 0\n300000'
