@@ -166,7 +166,7 @@ write_jobs() {
 # a first comfy-run posted, but for VARIED (NODE.INPUT), so that nothing comes from a cache
 whole_process() {
   local name=$1 title=$2 varied=$3 result=$1.tsv workflow=$1-workflow.json bare contenders
-  "$ROOT/bin/comfy-run" --json "jobs/$name-301.json" >first.json 2>said || {
+  "$ROOT/bin/comfy-run" --json=final "jobs/$name-301.json" >first.json 2>said || {
     cat said >&2
     die 1 'comfy-run failed'
   }

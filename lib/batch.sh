@@ -6,7 +6,9 @@
 _AUTOPOD_BATCH_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/events.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/runs.sh"
@@ -14,11 +16,13 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/rent.sh"
 . "$AUTOPOD_LIB/load.sh"
+. "$AUTOPOD_LIB/prompt.sh"
 . "$AUTOPOD_LIB/job.sh"
 
 BATCH_RUNS=()       # the runs' directories, in order
 BATCH_IDS=()        # their job ids
 BATCH_CODES=()      # their exit codes, as far as they are known
+BATCH_LEFT=''       # set when the runs were left as they are (key q)
 _BATCH_CURRENT=''   # set while a job runs
 _BATCH_UNFETCHED='' # a run that has left outputs on the pod
 
@@ -112,22 +116,11 @@ _batch_plan_pod() {
   fi
 }
 
-# batch_resume REF - takes up a run again: its directory, or the beginning of its name (the one of several
-# that is not done). EX_USAGE.
+# batch_resume REF - takes up a run again (see runs_find; of several the one that is not done). EX_USAGE.
 batch_resume() {
-  local found run open
-  found=("$AUTOPOD_HOME/runs/$1"*)
-  [ ! -f "$1/plan" ] || found=("$1")
-  if [ "${#found[@]}" -gt 1 ]; then
-    open=()
-    for run in "${found[@]}"; do [ -f "$run/outputs.json" ] || open[${#open[@]}]=$run; done
-    [ "${#open[@]}" = 0 ] || found=("${open[@]}")
-  fi
-  run=${found[0]%/}
-  [ "${#found[@]}" = 1 ] ||
-    core_fail "$EX_USAGE" "${#found[@]} runs could be meant: ${found[*]##*/}" "name one of them" || return
-  [ -f "$run/plan" ] ||
-    core_fail "$EX_USAGE" "there is no run \"$1\"" "they are in $AUTOPOD_HOME/runs" || return
+  local run
+  runs_find "$1" undone || return
+  run=$RUNS_FOUND
   _batch_reopen "$run" || return
   JOB_RESUMED=1
   BATCH_RUNS=("$run")
@@ -141,6 +134,7 @@ batch_resume() {
 # when it is done.
 _batch_reopen() {
   job_take "$1" || return
+  rm -f -- "$1/cancel"                # that was about the time before
   [ -f "$1/result.json" ] || return 0 # killed in the middle: every step that has a file is done
   case $(jq -r '.exit_code' "$1/result.json") in
     0)
@@ -148,8 +142,10 @@ _batch_reopen() {
         "its outputs: $(jq -r '[.outputs[].path] | join(" ")' "$1/result.json")"
       return
       ;;
-    "$EX_REFUSED" | "$EX_WORKFLOW") rm -f -- "$1/prompt.json" "$1/history.json" ;; # that prompt has ended
-    *) ;;                                                                          # the server may have what we want; a prompt that was cancelled for certain has no file any more
+    "$EX_REFUSED" | "$EX_WORKFLOW") # that prompt has ended
+      runs_left_outputs "$1" || rm -f -- "$1/prompt.json" "$1/history.json"
+      ;;
+    *) ;; # the server may have what we want; a prompt that was cancelled for certain has no file any more
   esac
   rm -f -- "$1/result.json"
 }
@@ -165,8 +161,53 @@ batch_run() {
     BATCH_CODES[i]=$status
     [ "$first" != 0 ] || first=$status
     ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
+    [ -z "$PROMPT_LEFT$TARGET_AFTER" ] || {
+      _batch_break $((i + 1))
+      break
+    }
   done
   return "$first"
+}
+
+# _batch_break I - the user wants no more of it: says what becomes of the jobs from number I on, and of one that was left
+# running.
+_batch_break() {
+  local i
+  BATCH_LEFT=$PROMPT_LEFT
+  [ -z "$PROMPT_LEFT" ] || _batch_emit_left
+  for ((i = $1; i < ${#BATCH_RUNS[@]}; i++)); do
+    ui_note "Not begun: ${BATCH_IDS[i]} (comfy-run --resume ${BATCH_RUNS[i]##*/})"
+  done
+  [ -z "$PROMPT_LEFT" ] || target_leave "${JOB_RUN##*/}"
+}
+
+# _batch_interrupted - the run at hand ends here: what it has finished is brought home; one that was done is done.
+_batch_interrupted() {
+  local how=interrupted what='takes the job up again'
+  _BATCH_CURRENT=''
+  [ ! -e "$JOB_RUN/cancel" ] || PROMPT_CANCELLED=1 CORE_EXIT=$EX_CANCEL
+  [ -z "$PROMPT_CANCELLED" ] || how='cancelled'
+  ui_failed "$how"
+  prompt_withdraw || :
+  if [ -n "$PROMPT_DONE" ] && job_collect; then
+    PROMPT_CANCELLED=''
+    job_finish 0 || :
+  else
+    [ -f "$JOB_RUN/prompt.json" ] || what='submits the job again'
+    core_fail "$EX_FAIL" "$how" "comfy-run --resume ${JOB_RUN##*/} $what" || :
+    job_finish "$CORE_EXIT" || :
+  fi
+  ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
+}
+
+# _batch_emit_left - for programs the run ends here; another run_started comes when somebody has taken it up.
+_batch_emit_left() {
+  os_now
+  budget_cost "${POD_RATE:-0}" $((OS_NOW - PROMPT_PAID_FROM + 1))
+  EVENTS_RUN=${JOB_RUN##*/}
+  events_emit run_finished job s "$JOB_ID" status s left exit_code n "$EX_FAIL" error s "$CORE_ERROR" hint s "$CORE_HINT" \
+    seconds n $((OS_NOW - JOB_BEGAN)) cost_usd n "$BUDGET_COST" result j ''
+  EVENTS_RUN=''
 }
 
 # batch_end - on every way out: a job that runs is cancelled, the target closed. A pod that may be
@@ -174,14 +215,7 @@ batch_run() {
 batch_end() {
   umask 077                    # the signal may have come while outputs were written
   HTTP_TRIES=1 HTTP_TIMEOUT=10 # who sends TERM won't wait for a server that hangs
-  if [ -n "$_BATCH_CURRENT" ]; then
-    _BATCH_CURRENT=''
-    ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
-    ui_failed "interrupted"
-    job_cancel || :
-    core_fail "$EX_FAIL" "interrupted" "comfy-run --resume ${JOB_RUN##*/} takes the job up again" || :
-    job_finish "$CORE_EXIT" || :
-  fi
+  if [ -n "$_BATCH_CURRENT" ]; then _batch_interrupted; fi
   if [ -z "$_BATCH_UNFETCHED" ] && [ -n "$TARGET_MADE" ]; then # an earlier run's
     _BATCH_UNFETCHED=$(runs_unfetched "$POD_ID")
     _BATCH_UNFETCHED=${_BATCH_UNFETCHED%%$'\n'*}
@@ -192,11 +226,16 @@ batch_end() {
 # batch_report - says what came of it: the files, or with several jobs a table.
 batch_report() {
   local i
+  [ -z "$BATCH_LEFT" ] || return 0
   if [ "${#BATCH_RUNS[@]}" = 1 ]; then
     _batch_files "${BATCH_RUNS[0]}"
     return
   fi
   for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
+    [ -f "${BATCH_RUNS[i]}/result.json" ] || {
+      ui_note "not carried out here  ${BATCH_IDS[i]}  (autopod-status ${BATCH_RUNS[i]##*.} shows it)"
+      continue
+    }
     ui_note "$(jq -r '[.status, .job_id, "\(.seconds.total) s", "$\(.cost_usd)",
       (.outputs | length | "\(.) \(if . == 1 then "file" else "files" end)"), .error // ""] | join("  ")' "${BATCH_RUNS[i]}/result.json")"
   done
@@ -214,18 +253,39 @@ _batch_files() {
   [ "${BATCH_CODES[0]}" != 0 ] || ui_note "Done in $UI_TIME${BUDGET_TEXT:+, $BUDGET_TEXT}."
 }
 
+# batch_last_event - when no run could begin, or a pod could not be ended, there is one more event, which says why; as the
+# last step of the cleanup. That nobody could read them makes a good end a bad one.
+batch_last_event() {
+  [ "${#BATCH_RUNS[@]}" -gt 0 ] && [ -z "$CORE_STATUS" ] || _batch_emit_end
+  [ -z "$EVENTS_LOST" ] || _batch_unread
+}
+
+# _batch_emit_end - that event: of no run.
+_batch_emit_end() {
+  local error
+  EVENTS_RUN=''
+  ui_clean "$CORE_ERROR"
+  error=$UI_TEXT
+  ui_clean "$CORE_HINT"
+  events_emit run_finished job s '' status s failed exit_code n "${CORE_STATUS:-$CORE_EXIT}" error s "$error" hint s "$UI_TEXT" \
+    seconds n 0 cost_usd n 0 result j ''
+}
+
 # batch_json - prints everything as one JSON object; as the last step of the cleanup, when the exit code is
 # known, however the program ends.
 batch_json() {
-  _batch_print_json 2>/dev/null || {
-    ui_warn "the result could not be written to standard output"
-    [ "$CORE_EXIT" != 0 ] || CORE_STATUS=${CORE_STATUS:-$EX_FAIL}
-  }
+  _batch_print_json 2>/dev/null || _batch_unread
+}
+
+# _batch_unread - who wanted JSON did not get it.
+_batch_unread() {
+  ui_warn "the result could not be written to standard output"
+  [ "$CORE_EXIT" != 0 ] || CORE_STATUS=${CORE_STATUS:-$EX_FAIL}
 }
 
 # _batch_print_json - the same; 1 when it can't be written.
 _batch_print_json() {
-  local code=${CORE_STATUS:-$CORE_EXIT} run results
+  local code=${CORE_STATUS:-$CORE_EXIT} run results error
   results=()
   for run in ${BATCH_RUNS[@]+"${BATCH_RUNS[@]}"}; do
     [ ! -f "$run/result.json" ] || results[${#results[@]}]=$run/result.json
@@ -234,14 +294,9 @@ _batch_print_json() {
     jq -s -c --argjson code "$code" '{exit_code: $code, error: map(.error) | map(strings) | first,
       hint: map(.hint) | map(strings) | first, cost_usd: map(.cost_usd) | add, jobs: .}' "${results[@]}"
   else # perhaps it is jq that is missing
-    printf '{"exit_code":%s,"error":%s,"hint":%s,"cost_usd":0,"jobs":[]}\n' "$code" \
-      "$(_batch_quote "$CORE_ERROR")" "$(_batch_quote "$CORE_HINT")"
+    events_quote "$CORE_ERROR"
+    error=$EVENTS_JSON
+    events_quote "$CORE_HINT"
+    printf '{"exit_code":%s,"error":%s,"hint":%s,"cost_usd":0,"jobs":[]}\n' "$code" "$error" "$EVENTS_JSON"
   fi
-}
-
-# _batch_quote TEXT - prints TEXT as a JSON string, or null when it is empty.
-_batch_quote() {
-  local text=${1//[[:cntrl:]]/ }
-  text=${text//\\/\\\\}
-  if [ -n "$1" ]; then printf '"%s"' "${text//\"/\\\"}"; else printf null; fi
 }

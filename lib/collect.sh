@@ -8,6 +8,7 @@ _AUTOPOD_COLLECT_SH=1                         # @guard
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/events.sh"
 . "$AUTOPOD_LIB/config.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/target.sh"
@@ -21,11 +22,13 @@ _COLLECT_JOURNAL='' # takes a line for each output that is home
 
 # collect_outputs PLAN JOURNAL - fetches each `file` and `text` line of PLAN (see helpers/history.py). JOURNAL
 # takes a line for each that is home (WHICH NODE KIND SERVER_NAME BYTES SHA256 PATH): what stands there is not
-# fetched again. When one fails, the others are still fetched; EX_DOWNLOAD then.
+# fetched again. When one fails, the others are still fetched; EX_DOWNLOAD then. COLLECT_TEXT says how many are home.
 collect_outputs() {
-  local tag a b c d e f count=0 total status=0 mark=${2%/*}
+  local tag a b c d e f count=0 total=0 status=0 mark=${2%/*}
   mark=${mark##*.}
-  total=$(LC_ALL=C grep -cE $'^(file|text)\t' "$1") || :
+  while IFS=$'\t' read -r tag _; do
+    case $tag in file | text) total=$((total + 1)) ;; esac
+  done <"$1"
   _COLLECT_JOURNAL=$2
   : >>"$2"
   umask "$CONFIG_UMASK" # these files are the user's
@@ -41,7 +44,16 @@ collect_outputs() {
     _collect_known || "_collect_$tag" "$c" || status=$?
   done <"$1"
   umask 077
+  _collect_count
   return "$status"
+}
+
+# _collect_count - sets COLLECT_TEXT to how many are home, as "2 files".
+_collect_count() {
+  local count=0
+  while IFS= read -r _; do count=$((count + 1)); done <"$_COLLECT_JOURNAL"
+  ui_count "$count" file
+  COLLECT_TEXT=$UI_COUNT
 }
 
 # _collect_known - 0 when the output is home already and still there.
@@ -79,7 +91,7 @@ _collect_text() {
 
 # _collect_room - makes the directory that the output goes into; EX_DOWNLOAD.
 _collect_room() {
-  mkdir -p -- "${_COLLECT_TARGET%/*}" 2>/dev/null ||
+  [ -d "${_COLLECT_TARGET%/*}" ] || mkdir -p -- "${_COLLECT_TARGET%/*}" 2>/dev/null ||
     core_fail "$EX_DOWNLOAD" "can't make the directory ${_COLLECT_TARGET%/*}" "choose another output path"
 }
 
@@ -138,6 +150,8 @@ _collect_keep() {
   [ "$target" = "$_COLLECT_TARGET" ] || ui_warn "$_COLLECT_TARGET exists: kept, the new one is $target"
   printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$_COLLECT_WHICH" "$_COLLECT_NODE" "$_COLLECT_KIND" "$_COLLECT_NAME" \
     "$1" "$sum" "$target" >>"$_COLLECT_JOURNAL"
+  events_emit output path s "$target" bytes n "$1" sha256 s "$sum" kind s "$_COLLECT_KIND" node s "$_COLLECT_NODE" \
+    server_name s "$_COLLECT_NAME"
 }
 
 # collect_other_name WANTED - sets COLLECT_NAME to WANTED with a UTC stamp before the extension, and
@@ -156,7 +170,7 @@ collect_other_name() {
 # collect_readable FILE EXTENSION - 0 when the file begins as its kind does; else 1, and COLLECT_WHY
 # says what is wrong.
 collect_readable() {
-  local hex
+  local hex extension=$2
   COLLECT_WHY='it can not be read'
   os_head_hex "$1" || return
   hex=$OS_HEX
@@ -164,7 +178,8 @@ collect_readable() {
     COLLECT_WHY='it is empty'
     return 1
   }
-  case $(LC_ALL=C tr '[:upper:]' '[:lower:]' <<<"$2"):$hex in
+  case $extension in *[[:upper:]]*) extension=$(LC_ALL=C tr '[:upper:]' '[:lower:]' <<<"$2") ;; esac
+  case $extension:$hex in
     png:89504e470d0a1a0a* | jpg:ffd8ff* | jpeg:ffd8ff* | gif:47494638* | bmp:424d*) ;;
     webp:52494646????????57454250* | wav:52494646????????57415645* | avi:52494646????????41564920*) ;;
     mp4:????????66747970* | mov:????????66747970* | m4a:????????66747970* | m4v:????????66747970*) ;;

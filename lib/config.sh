@@ -16,6 +16,8 @@ AUTOPOD_PORT=8188
 AUTOPOD_OUTPUT_DIR=outputs
 AUTOPOD_BOOT_TIMEOUT=1200
 AUTOPOD_RECONNECT_TIMEOUT=600
+AUTOPOD_STALL_TIMEOUT=5
+AUTOPOD_ON_STALL=warn
 AUTOPOD_SSH_KEY=
 AUTOPOD_PYTHON=
 AUTOPOD_GPU=A40,A6000,A5000
@@ -68,6 +70,7 @@ config_check() {
   config_number AUTOPOD_PORT 1 65535 && config_number AUTOPOD_COMFY_PORT 1 65535 &&
     config_number AUTOPOD_BOOT_TIMEOUT 1 86400 && config_number AUTOPOD_RECONNECT_TIMEOUT 1 86400 &&
     config_number AUTOPOD_DISK_GB 1 65536 && config_number AUTOPOD_MAX_LIFETIME 1 525600 &&
+    config_number AUTOPOD_STALL_TIMEOUT 0 10080 && config_word AUTOPOD_ON_STALL warn cancel stop &&
     config_price AUTOPOD_LOCAL_RATE && config_price AUTOPOD_ASK_ABOVE &&
     { [ -z "$AUTOPOD_MAX_PRICE" ] || config_price AUTOPOD_MAX_PRICE; }
 }
@@ -99,6 +102,14 @@ config_number() {
     *) [ "${!1}" -lt "$2" ] || [ "${!1}" -gt "$3" ] || return 0 ;;
   esac
   core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be a whole number from $2 to $3"
+}
+
+# config_word NAME WORD... - EX_USAGE when the setting is none of the words.
+config_word() {
+  local name=$1 word
+  shift
+  for word; do [ "${!name}" != "$word" ] || return 0; done
+  core_fail "$EX_USAGE" "$name is \"${!name}\", but must be one of: $*"
 }
 
 # config_price NAME - EX_USAGE when the setting is not an amount of dollars.

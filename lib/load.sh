@@ -36,10 +36,11 @@ _load_lay_down() {
     case $tag in
       job) printf '%s\n' "$text" >"$2/job.json" ;;
       workflow) printf '%s\n' "$text" >"$2/workflow.json" ;;
-      job_id | timeout_seconds | max_cost_usd | upload | uploads) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
+      job_id | timeout_seconds | max_cost_usd | timings | upload | uploads) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
     esac || return
   done <"$1"
   target_wishes >>"$2/plan"
+  ! os_process_start "$$" || printf 'call\t%s-%s\n' "$$" "$OS_START" >>"$2/plan" # who is going to carry it out
 }
 
 # load_plan FILE - the same check for --dry-run: leaves the helper's lines in LOAD_PLAN, and nothing

@@ -6,6 +6,7 @@
 _AUTOPOD_RENT_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/helper.sh"
 . "$AUTOPOD_LIB/ssh.sh"
@@ -20,6 +21,7 @@ _RENT_GPU='' _RENT_NAME='' # the candidate at hand: the provider's id of the GPU
 _RENT_PLACE='' _RENT_CLOUD='' _RENT_PRICE='' _RENT_LABEL=''
 _RENT_AGREED=0 # the price, in micro-dollars, that was agreed to
 _RENT_TRIED='' # what was tried in vain, for people
+_RENT_POD=''   # the pod that was made, in words
 RENT_NOTE=''   # what shall be said about the pod beside its price
 
 # rent_wish JSON - prints the wish (the keys of pod_config), what it leaves open filled in from the settings.
@@ -96,17 +98,28 @@ rent_pod() {
       return "$status"
     }
     _rent_check_price "$2" || return
-    pod_price
-    ui_done "$POD_ID, $POD_GPU, $POD_PRICE${POD_DATA_CENTER:+, $POD_DATA_CENTER}${RENT_NOTE:+, $RENT_NOTE}"
+    _rent_tell
+    ui_change "$_RENT_POD"
     [ "$POD_PRICE" != 'price unknown' ] || ui_warn "nobody says what this pod costs: no cost limit can hold"
     status=0
     core_quietly "$5" || status=$?
-    [ "$status" != 0 ] || return 0
+    [ "$status" != 0 ] || {
+      os_now
+      ui_duration $((OS_NOW - POD_SINCE))
+      ui_done "$_RENT_POD" "ready in $UI_TIME"
+      return 0
+    }
     _rent_give_back "$status" || return
     boots=$((boots + 1)) todo="allow more time (AUTOPOD_BOOT_TIMEOUT is $AUTOPOD_BOOT_TIMEOUT s), or name other GPUs or data centers"
     [ "$boots" -lt "$RENT_BOOTS" ] || break
   done
   core_fail "$EX_POD" "no pod could be had: $_RENT_TRIED" "$todo"
+}
+
+# _rent_tell - sets _RENT_POD to the pod that was made, in words.
+_rent_tell() {
+  pod_price
+  _RENT_POD="$POD_ID, $POD_GPU, $POD_PRICE${POD_DATA_CENTER:+, $POD_DATA_CENTER}${RENT_NOTE:+, $RENT_NOTE}"
 }
 
 # _rent_ask PROVIDER WISH PURPOSE LIMITS - asks for the candidate at hand; once more when something failed there and no

@@ -9,8 +9,10 @@ _AUTOPOD_TARGET_SH=1                         # @guard
 . "$AUTOPOD_LIB/core.sh"
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
+. "$AUTOPOD_LIB/events.sh"
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/runs.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/wish.sh"
 . "$AUTOPOD_LIB/rent.sh"
@@ -24,10 +26,14 @@ TARGET_WISH_NO_TUNNEL='' # --no-tunnel
 
 _TARGET_TRY_SECONDS=20 # for one try to bring a lost link back
 
-TARGET_URL=''         # where ComfyUI answers, once the target is open
-TARGET_MADE=''        # set when the pod was made for this call
-_TARGET_OWN_TUNNEL='' # set when the tunnel was opened by this call
-_TARGET_RECORD=''     # the file that names the pod of the run at hand
+TARGET_URL=''           # where ComfyUI answers, once the target is open
+TARGET_MADE=''          # set when the pod was made for this call
+TARGET_AFTER=''         # what the user wants to become of the pod, whoever made it: stop or kill; close: as ever, but now
+TARGET_PAUSE=core_sleep # what waits between two tries to bring a lost link back; 1 from it ends that
+_TARGET_FOUND_TUNNEL='' # set when there was a tunnel before this call, even if it had to be opened anew
+_TARGET_OWN_TUNNEL=''   # set when the tunnel was opened by this call
+_TARGET_RECORD=''       # the file that names the pod of the run at hand
+_TARGET_RUNS=()         # the runs that this call has had on its pod
 
 # target_check_wishes - what can't be, or can't go together, before anything is done; EX_USAGE.
 target_check_wishes() {
@@ -99,7 +105,7 @@ target_open() {
 target_reconnect() {
   if [ -n "$POD_ID" ]; then
     tunnel_ensure "$1" || return
-    [ -z "$TUNNEL_OPENED" ] || _TARGET_OWN_TUNNEL=1
+    [ -z "$TUNNEL_OPENED" ] || [ -n "$_TARGET_FOUND_TUNNEL" ] || _TARGET_OWN_TUNNEL=1
     TARGET_URL=$TUNNEL_URL
   else
     comfy_check "$TARGET_URL"
@@ -107,17 +113,23 @@ target_reconnect() {
 }
 
 # target_recover [DEADLINE] - the server does not answer: brings the link back, or waits for it, for
-# AUTOPOD_RECONNECT_TIMEOUT seconds at most, or until DEADLINE (epoch): then 0 too, the caller sees that the
-# time is up. EX_TUNNEL, EX_POD.
+# AUTOPOD_RECONNECT_TIMEOUT seconds at most, or until DEADLINE (epoch), or until TARGET_PAUSE has enough: then 0 too, the
+# caller sees why. EX_TUNNEL, EX_POD.
 # shellcheck disable=SC2120 # most callers have no deadline
 target_recover() {
-  local limit pause=1
+  local began limit pause=1 what="the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS})"
   os_now
-  limit=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
-  ui_warn "the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS}): reconnecting"
-  until core_quietly target_reconnect "$_TARGET_TRY_SECONDS"; do
+  began=$OS_NOW limit=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
+  case $HTTP_CURL in
+    7) [ -z "$POD_ID" ] || what='the link to ComfyUI is lost (its tunnel has closed)' ;;
+    28) what='ComfyUI does not answer' ;; # it may just be busy
+  esac
+  ui_warn "$what: reconnecting"
+  [ "$TARGET_PAUSE" = core_sleep ] || "$TARGET_PAUSE" 0.1 || return 0 # what was wanted while we waited for the answer
+  until TUNNEL_PAUSE=$TARGET_PAUSE core_quietly target_reconnect "$_TARGET_TRY_SECONDS"; do
     case $CORE_ERROR_CODE in "$EX_TUNNEL" | 0) ;; *)
-      core_fail "$CORE_ERROR_CODE" "$CORE_ERROR" "$CORE_HINT" # not the link: the pod itself has gone
+      # Not the link: the pod itself has gone.
+      core_fail "$CORE_ERROR_CODE" "$CORE_ERROR" "${CORE_HINT:-comfy-run --resume takes the job up again}"
       return
       ;;
     esac
@@ -128,11 +140,17 @@ target_recover() {
         "the job may have gone on: comfy-run --resume picks it up"
       return
     }
-    core_sleep "$pause"
-    [ "$pause" -ge 15 ] || pause=$((pause * 2))
+    "$TARGET_PAUSE" "$pause" || return 0
+    [ "$pause" -ge 4 ] || pause=$((pause * 2))
   done
   core_forget_error
-  ui_note "The link is back."
+  os_now
+  what=''
+  if [ $((OS_NOW - began)) -ge 2 ]; then
+    ui_duration $((OS_NOW - began))
+    what=" after $UI_TIME"
+  fi
+  ui_note "The link is back$what."
 }
 
 # _target_server URL - uses a ComfyUI that answers there already.
@@ -146,7 +164,7 @@ _target_server() {
 # _target_pod JOB RECORD - opens the pod that was asked for, else the one that runs, else one that it makes.
 _target_pod() {
   local status=0
-  _TARGET_RECORD=$2
+  _TARGET_RECORD=$2 _TARGET_FOUND_TUNNEL=''
   ui_step Pod
   pod_find "$TARGET_WISH_POD" "$AUTOPOD_PROVIDER" free || status=$?
   if [ "$status:$TARGET_WISH_POD" = "$EX_POD:" ]; then
@@ -164,17 +182,27 @@ _target_pod() {
       ;;
   esac
   pod_price
-  ui_done "$POD_ID, $POD_GPU, $POD_PRICE"
-  _target_tunnel
+  ui_done "$POD_ID, $POD_GPU, $POD_PRICE${POD_DATA_CENTER:+, $POD_DATA_CENTER}"
+  ui_step Tunnel
+  tunnel_find || :
+  [ -z "$TUNNEL_PID" ] || _TARGET_FOUND_TUNNEL=1
+  _target_ready && _target_tell
 }
 
-# _target_tunnel - the pod that is loaded is ours to use: writes it down, and opens its tunnel; EX_TUNNEL, EX_POD.
-_target_tunnel() {
+# _target_ready - the pod that is loaded is ours to use: writes it down, and opens its tunnel; EX_TUNNEL, EX_POD.
+_target_ready() {
   [ -z "$TARGET_MADE" ] || CORE_LEFT="pod $POD_ID may still be running; end it: autopod-kill $POD_ID"
   _target_record "$_TARGET_RECORD"
-  ui_step Tunnel
-  target_reconnect "$AUTOPOD_BOOT_TIMEOUT" || return
-  ui_done "127.0.0.1:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
+  target_reconnect "$AUTOPOD_BOOT_TIMEOUT"
+}
+
+# _target_tell - says where the pod is and what answers at the other end of its tunnel.
+_target_tell() {
+  ui_done "localhost:$TUNNEL_PORT → $POD_ID:$POD_COMFY_PORT, ComfyUI $COMFY_VERSION"
+  os_now
+  events_emit pod_ready pod s "$POD_ID" provider s "$POD_PROVIDER" gpu s "$POD_GPU" usd_per_hour n "$POD_RATE" \
+    made b "$TARGET_MADE" seconds n $((OS_NOW - POD_SINCE))
+  events_emit tunnel_open url s "$TARGET_URL" port n "$TUNNEL_PORT" pod s "$POD_ID"
 }
 
 # _target_make JOB - makes a pod, which is ours to end, and nobody else's to use; EX_POD, EX_MISSING, EX_USAGE,
@@ -186,12 +214,14 @@ _target_make() {
   TARGET_MADE=1 RENT_NOTE='made for this run'
   wish=$(rent_wish "$(jq -c '.pod_config' "$1")") || return
   rent_pod "$AUTOPOD_PROVIDER" "$wish" "$(jq -r '.job_id | .[0:40]' "$1")" \
-    "$(jq -c '{max_cost_usd: .pod_config.max_cost_usd}' "$1")" _target_tunnel || status=$?
+    "$(jq -c '{max_cost_usd: .pod_config.max_cost_usd}' "$1")" _target_ready || status=$?
   [ "$status" = 0 ] || {
     _target_settle
     [ -n "$POD_ID" ] || TARGET_MADE=''
     return "$status"
   }
+  ui_step Tunnel
+  _target_tell
 }
 
 # _target_settle - a pod whose making did not come to its end is ended.
@@ -222,27 +252,88 @@ target_adopt() {
 # _target_record FILE - writes down which pod the run is on and whether it was made for it.
 _target_record() {
   local made=false
+  _TARGET_RUNS[${#_TARGET_RUNS[@]}]=${1%/*}
   [ -z "$TARGET_MADE" ] || made=true
   state_write "$1" "{\"id\":\"$POD_ID\",\"provider\":\"$POD_PROVIDER\",\"made_for_this_run\":$made}"
 }
 
-# target_close RUN - closes what this call opened. The pod that it made is terminated; when RUN names a
-# run that has left outputs on it, it is only stopped. EX_POD_LEFT when that could not be confirmed.
+# target_leave RUN - the run goes on without us: pod and tunnel stay as they are. Says how to come back to it, and what it
+# costs meanwhile.
+target_leave() {
+  ui_note "The job goes on without us."
+  ui_note "  watch it:  autopod-attach $1"
+  ui_note "  cancel it: autopod-cancel $1"
+  [ -z "$POD_ID" ] || _target_set_free
+}
+
+# _target_set_free - the pod goes on without us: says what it costs. One that was made here has a limit of time from now
+# on, since no run looks after it any more, and anybody may use it.
+_target_set_free() {
+  _target_bills
+  [ -z "$TARGET_MADE" ] || {
+    state_unlock "pod-$POD_ID"
+    state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" --argjson minutes "$AUTOPOD_MAX_LIFETIME" \
+      'if .pods[$id] then .pods[$id].limits.minutes //= $minutes | del(.pods[$id].waiting) else . end' || :
+    ui_note "  its limit: $AUTOPOD_MAX_LIFETIME minutes of AUTOPOD_MAX_LIFETIME; only autopod-sweep looks to it"
+  }
+  POD_ID='' TARGET_URL='' TARGET_MADE='' _TARGET_OWN_TUNNEL='' CORE_LEFT=''
+}
+
+# _target_bills - says what the pod that goes on costs, and how to end it.
+_target_bills() {
+  pod_price
+  [ "$POD_PRICE" != free ] || POD_PRICE='costs nothing'
+  ui_note "Pod $POD_ID runs on ($POD_PRICE)."
+  ui_note "  end it:    autopod-kill $POD_ID"
+}
+
+# target_close RUN - closes what this call opened. The pod that it made is terminated; when RUN names a run that has left
+# outputs on it, it is only stopped; when somebody else is on it by now, it goes on. What the user said (TARGET_AFTER) goes
+# first. EX_POD_LEFT when that could not be confirmed.
 target_close() {
   [ -n "$POD_ID" ] || return 0
-  if [ -n "$TARGET_MADE$_TARGET_OWN_TUNNEL" ]; then tunnel_close; fi
+  [ "$TARGET_AFTER" != close ] || TARGET_AFTER=''
+  if [ -n "$TARGET_MADE" ] && [ -z "$TARGET_AFTER" ] &&
+    { runs_in_use "$POD_ID" || runs_compute "$POD_ID" ${_TARGET_RUNS[@]+"${_TARGET_RUNS[@]}"}; }; then
+    ui_note "Pod $POD_ID goes on: $RUNS_USER is still on it."
+    _target_set_free
+    return
+  fi
+  if [ -n "$TARGET_MADE$TARGET_AFTER" ]; then
+    tunnel_close
+  elif [ -n "$_TARGET_OWN_TUNNEL" ]; then
+    tunnel_find || :
+    [ -n "$TUNNEL_KEEP" ] || tunnel_close # else it was asked for by itself meanwhile
+  fi
   TARGET_URL='' _TARGET_OWN_TUNNEL=''
-  [ -n "$TARGET_MADE" ] || return 0
+  [ -n "$TARGET_MADE$TARGET_AFTER" ] || {
+    [ -z "$CORE_SIGNAL" ] || _target_bills
+    return 0
+  }
   state_unlock "pod-$POD_ID"
   pod_cost
-  if [ -z "$1" ]; then
-    pod_terminate || return
-    budget_show "$BUDGET_COST"
-    ui_note "Pod $POD_ID is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
-  else
-    pod_stop || return
+  case $TARGET_AFTER:$1 in
+    : | kill:*)
+      pod_terminate || return
+      budget_show "$BUDGET_COST"
+      ui_note "Pod $POD_ID is terminated${BUDGET_TEXT:+; it cost $BUDGET_TEXT}."
+      ;;
+    *) _target_stop "$1" || return ;;
+  esac
+  POD_ID='' TARGET_MADE='' TARGET_AFTER='' CORE_LEFT=''
+}
+
+# _target_stop RUN - stops the pod, and says why it is still there and what it costs; RUN has left outputs on it, if it
+# is not empty. EX_POD_LEFT.
+_target_stop() {
+  pod_stop || return
+  budget_dollars "$POD_MONTHLY"
+  if [ -n "$1" ]; then
     ui_warn "pod $POD_ID is stopped, not terminated: outputs are still on it"
     ui_tell hint "comfy-run --resume $1 fetches them; autopod-kill $POD_ID ends it"
+  else
+    budget_less 0 "$POD_MONTHLY" || BUDGET_DOLLARS=''
+    ui_note "Pod $POD_ID is stopped${BUDGET_DOLLARS:+; its disk costs $BUDGET_DOLLARS a month}."
+    ui_note "  end it:    autopod-kill $POD_ID"
   fi
-  POD_ID='' TARGET_MADE='' CORE_LEFT=''
 }

@@ -30,7 +30,7 @@ upload_files() {
   done 4<"$1"
   ui_count "$count" file
   ui_size "$total"
-  UPLOAD_TEXT="$UI_COUNT, $UI_SIZE"
+  UPLOAD_TEXT="$UI_COUNT, $UI_SIZE" UPLOAD_FILES=$count UPLOAD_BYTES=$total
   [ -n "$UPLOAD_RENAMED" ] || { # then it is as it was planned, word for word
     printf '%s\n' "$planned" >"$2"
     return
@@ -51,10 +51,16 @@ _upload_file() {
   ui_size "$3"
   ui_progress "${1##*/}, $UI_SIZE"
   [ "$3" -lt "$UPLOAD_SHOW_FROM" ] || HTTP_PROGRESS=_upload_progress
-  comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
-  if [ "$status" != 0 ] && [ "$HTTP_CURL" != 0 ]; then # the link, not the server: once more when it is back
-    status=0
-    target_recover && comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
+  HTTP_TRIES=1 core_quietly comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
+  if [ "$status" != 0 ]; then
+    case $HTTP_CURL:$HTTP_STATUS in
+      0:429 | 0:50[234]) status=0 && comfy_upload "$TARGET_URL" "$1" "$2" || status=$? ;;
+      0:*) core_fail "$status" "$CORE_ERROR" "$CORE_HINT" || : ;;
+      *) # the link, not the server: once more when it is back
+        status=0
+        target_recover && comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
+        ;;
+    esac
   fi
   HTTP_PROGRESS=''
   return "$status"

@@ -33,31 +33,6 @@ job_with_picture() {
   job one scale '{"image": "in.png"}'
 }
 
-# pod_job [FAULTS_JSON] - the job `one`, and new pods that run the double as their ComfyUI
-pod_job() {
-  mkdir "$BATS_TEST_TMPDIR/comfyui"
-  cp "$ROOT/tests/doubles/lying_comfyui.py" "$BATS_TEST_TMPDIR/comfyui/main.py"
-  export AUTOPOD_LOCAL_COMFYUI=$BATS_TEST_TMPDIR/comfyui AUTOPOD_LOCAL_PYTHON=$AUTOPOD_PYTHON
-  export LYING_NOTES=$BATS_TEST_TMPDIR/executions LYING_FAULTS=${1:-"{}"}
-  job one picture
-}
-
-# pod_double - sets DOUBLE to the double in the pod that was made, past its tunnel, once it answers
-pod_double() {
-  wait_until 30 the_pod >/dev/null 2>&1 || return
-  POD=$(the_pod)
-  wait_until 30 grep -qs '^comfyui ' "$AUTOPOD_HOME/local/$POD/processes"
-  DOUBLE=http://127.0.0.1:$(awk '$1 == "comfyui" { print $4 }' "$AUTOPOD_HOME/local/$POD/processes")
-  wait_until 30 double_ask . >/dev/null 2>&1
-}
-
-# running_on_pod ARG... - starts comfy-run, and waits until its prompt runs on the pod it made
-running_on_pod() {
-  start_command comfy-run "$@"
-  pod_double
-  wait_until 30 double_says .running true
-}
-
 # --- kill -9, and resume --------------------------------------------------------------------------
 
 @test "kill -9 after the job was loaded, before anything was asked" {
@@ -157,7 +132,7 @@ STUB
   assert_contains 'is done already' "$stderr"
   comfy_run --resume two
   assert_status 2
-  assert_contains 'there is no run "two"' "$stderr"
+  assert_contains 'there is no run or job "two"' "$stderr"
   assert_executions 1
 }
 

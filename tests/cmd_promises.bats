@@ -25,7 +25,7 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
   assert_status 0
   run bash -c '"$0" --overwrite one.json <&- >&- 2>&-' "$AUTOPOD_BIN/comfy-run"
   assert_status 0
-  run bash -c '"$0" --overwrite --json one.json >/dev/full' "$AUTOPOD_BIN/comfy-run"
+  run bash -c '"$0" --overwrite --json=final one.json >/dev/full' "$AUTOPOD_BIN/comfy-run"
   assert_status 1
   assert_contains 'could not be written to standard output'
   assert_no_pods
@@ -75,12 +75,12 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
   assert_no_pods
 }
 
-@test "--json: one object with the real exit code, however it ends" {
-  comfy_run --json nothing.json
+@test "--json=final: one object with the real exit code, however it ends" {
+  comfy_run --json=final nothing.json
   assert_status 2
   assert_equal "$(jq -c '[.exit_code, (.jobs | length), (.error | length > 0)]' <<<"$output")" '[2,0,true]'
   slow_job one 60
-  start_command comfy-run --json one.json
+  start_command comfy-run --json=final one.json
   wait_until 30 compgen -G "$AUTOPOD_HOME/runs/one.*/prompt.json" >/dev/null
   kill_command TERM
   finish_command

@@ -149,7 +149,7 @@ result() {
   job third scale '{"image": "same.png"}'
   jq '.["3"].inputs.images = ["99", 0] | .["99"] = {class_type: "NoSuchNode", inputs: {}}' templates/scale.json >templates/refused.json
   job fourth refused '{"image": "in.png"}'
-  AUTOPOD_LOCAL_RATE=1 comfy_run --json first.json second.json third.json fourth.json
+  AUTOPOD_LOCAL_RATE=1 comfy_run --json=final first.json second.json third.json fourth.json
   assert_status 8
   assert_equal "$(jq -c '[.exit_code, (.jobs | map("\(.job_id) \(.status) \(.exit_code)"))]' <<<"$output")" \
     '[8,["first success 0","second failed 8","third success 0","fourth failed 7"]]'
@@ -334,10 +334,10 @@ result() {
   assert_equal "$(result .exit_code limit)" 10
 }
 
-@test "--json: one object on stdout and nothing else, whether it went well or not" {
+@test "--json=final: one object on stdout and nothing else, whether it went well or not" {
   double_start
   job one picture
-  comfy_run --url "$DOUBLE" --json one.json
+  comfy_run --url "$DOUBLE" --json=final one.json
   assert_status 0
   assert_equal "$(wc -l <<<"$output" | tr -d ' ')" 1
   assert_equal "$(jq -r '[.exit_code, .jobs[0].status, .jobs[0].job_id, (.jobs[0].outputs[0] | .node, .kind, .bytes, .path, .server_name)] | map(tostring) | join(" ")' <<<"$output")" \
@@ -345,7 +345,7 @@ result() {
   assert_equal "$(jq -c '.jobs[0] | keys' <<<"$output")" \
     '["autopod_version","comfyui_version","cost_usd","error","exit_code","finished_at","hint","job_id","outputs","pod","prompt_id","run","seconds","server_seconds","status","url"]'
   double_tell '{"ending": "error", "message": "boom"}'
-  comfy_run --url "$DOUBLE" --json one.json
+  comfy_run --url "$DOUBLE" --json=final one.json
   assert_status 8
   assert_equal "$(jq -r '.exit_code, .jobs[0].exit_code, .jobs[0].status, .jobs[0].error' <<<"$output" | paste -sd ' ' -)" \
     '8 8 failed EmptyImage (node 1): boom [RuntimeError]'

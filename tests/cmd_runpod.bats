@@ -130,7 +130,7 @@ slow_job() { job slow slow '{"seconds": 60}'; }
 @test "terminating works in no way: exit 12, the console's address and the command; the outputs are here" {
   runpod_control '{"faults":{"terminate_not_done":{}}}'
   job one picture
-  comfy_run --json one.json
+  comfy_run --json=final one.json
   assert_status 12
   local id
   id=$(runpod_state '.pods[0].id')

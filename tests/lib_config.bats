@@ -74,7 +74,7 @@ SH
   while read -r name; do
     names[${#names[@]}]=$name
     name=$(printf '%s' "${name#AUTOPOD_}" | tr '[:upper:]' '[:lower:]')
-    json="$json${json:+, }\"$name\": 7"
+    json="$json${json:+, }\"$name\": $([ "$name" = on_stall ] && echo '"stop"' || echo 7)"
   done < <(known_settings)
   [ "${#names[@]}" -gt 5 ]
   config_json <<<"{$json}"
@@ -82,7 +82,7 @@ SH
   settings "${names[@]}"
   assert_status 0
   assert_equal "${stderr-}" ''
-  assert_equal "$(sort -u <<<"$output")" '<7>'
+  assert_equal "$(sort <<<"$output" | uniq -c | awk '{ print $2 }' | paste -sd ' ' -)" '<7> <stop>'
 }
 
 # --- config.json ----------------------------------------------------------------------------------
@@ -224,6 +224,13 @@ second=line>
   AUTOPOD_LOCAL_RATE=cheap settings AUTOPOD_PORT
   assert_status 2
   assert_contains AUTOPOD_LOCAL_RATE "${stderr-}"
+  AUTOPOD_STALL_TIMEOUT=0 settings AUTOPOD_PORT # never
+  assert_status 0
+  for value in '' kill WARN 'warn stop' -n; do
+    AUTOPOD_ON_STALL=$value settings AUTOPOD_PORT
+    assert_status 2
+    assert_contains "AUTOPOD_ON_STALL is \"$value\", but must be one of: warn cancel stop" "${stderr-}"
+  done
 }
 
 # --- AUTOPOD_HOME ---------------------------------------------------------------------------------
