@@ -8,7 +8,7 @@ DESTDIR ?=
 export PATH := $(PATH):$(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint format dist check-dist bench install uninstall clean
+.PHONY: help setup demo run test lint format completions dist check-dist bench install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ lint: setup ## shellcheck, shfmt, ruff, mypy
 format: setup ## let shfmt and ruff rewrite the sources
 	@bash scripts/lint.sh --fix
 
+completions: ## write completions/ anew, from the --help of each command
+	@bash scripts/completions.sh
+
 dist: ## build dist/: each command as one self-contained file
 	@bash scripts/dist.sh dist
 
@@ -40,7 +43,7 @@ check-dist: setup ## build twice, compare, and test the builds in an empty direc
 bench: setup ## measure against scp and a bare client
 	@bash bench/run.sh $(ARGS)
 
-install: ## install commands, completions, templates: make install [PREFIX=/usr/local] [DESTDIR=]
+install: ## install commands, man pages, completions, templates: make install [PREFIX=/usr/local] [DESTDIR=]
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' bash scripts/install.sh install
 
 uninstall: ## remove what install put there

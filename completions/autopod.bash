@@ -1,113 +1,302 @@
 # shellcheck shell=bash
 # autopod.bash - completion for Bash 3.2 and later. `make install` puts it where bash-completion finds
-# it; without that: eval "$(autopod completion bash)". tests/completions.bats compares the options with
-# each --help.
+# it; without that: eval "$(autopod completion bash)".
+# Written by `make completions`, from the --help of each command. Do not edit.
 
-# _autopod_options COMMAND - prints its options
-_autopod_options() {
-  printf '%s ' --version -h --help
-  [ "$1" != autopod ] || return 0
-  printf '%s ' -C -q --quiet -v --verbose --debug
+# _autopod_table COMMAND - sets what it takes: its options; the values, NAME=KIND for each option that has one (with :
+# before KIND it may be left out, with = it stands only behind a =); the arguments, a KIND for each of them.
+_autopod_table() {
+  options='' values='' arguments=''
   case $1 in
-    autopod-connect)
-      printf '%s ' --gpu --gpu-count --datacenter --cloud --volume-id --volume-mount --image --template \
-        --disk --name --provider --max-price --max-cost --timeout -y --yes --no-tunnel -n --dry-run --json
+    autopod)
+      options='--version -h --help'
       ;;
-    autopod-ls | autopod-gpus | autopod-volumes) printf '%s ' --provider --json ;;
-    autopod-info) printf '%s ' --json ;;
-    autopod-stop | autopod-kill) printf '%s ' --all -y --yes ;;
-    autopod-doctor) printf '%s ' --fix --provider --json ;;
-    autopod-sweep) printf '%s ' -y --yes --json ;;
+    autopod-attach)
+      options='-C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='RUN|JOB'
+      ;;
+    autopod-cancel)
+      options='--all --timeout -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--timeout=- -C=DIR'
+      arguments='RUN|JOB...'
+      ;;
+    autopod-connect)
+      options='--gpu --gpu-count --datacenter --cloud --volume-id --volume-mount --image --template --disk --name
+        --provider --max-price --max-cost --timeout -y --yes --no-tunnel -n --dry-run --json -C -q --quiet -v
+        --verbose --debug --version -h --help'
+      values='--gpu=- --gpu-count=- --datacenter=- --cloud=secure|community|secure,community --volume-id=-
+        --volume-mount=- --image=- --template=- --disk=- --name=- --provider=local|runpod --max-price=- --max-cost=-
+        --timeout=- -C=DIR'
+      ;;
+    autopod-doctor)
+      options='--fix --provider --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--provider=local|runpod -C=DIR'
+      ;;
+    autopod-gpus)
+      options='--provider --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--provider=local|runpod -C=DIR'
+      arguments='-'
+      ;;
+    autopod-info)
+      options='--json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD'
+      ;;
+    autopod-kill)
+      options='--all -y --yes -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD...'
+      ;;
+    autopod-logs)
+      options='-f --follow -n --lines --pod -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-n=- --lines=- -C=DIR'
+      arguments='RUN|JOB|POD'
+      ;;
+    autopod-ls)
+      options='--provider --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--provider=local|runpod -C=DIR'
+      ;;
+    autopod-ssh)
+      options='-C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD --'
+      ;;
+    autopod-start)
+      options='-C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD'
+      ;;
+    autopod-status)
+      options='--all --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='RUN|JOB'
+      ;;
+    autopod-stop)
+      options='--all -y --yes -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD...'
+      ;;
+    autopod-sweep)
+      options='-y --yes --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      ;;
+    autopod-tunnel)
+      options='--port --status --stop --all --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--port=- -C=DIR'
+      arguments='POD'
+      ;;
+    autopod-volumes)
+      options='--provider --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--provider=local|runpod -C=DIR'
+      ;;
+    comfy-info)
+      options='--json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD'
+      ;;
+    comfy-open)
+      options='-C -q --quiet -v --verbose --debug --version -h --help'
+      values='-C=DIR'
+      arguments='POD'
+      ;;
     comfy-run)
-      printf '%s ' -j --job --job-file --jobs --resume --set --pod --provider -y --yes --url --no-tunnel \
-        -o --output-dir --overwrite --allow-partial --timeout -n --dry-run --json
+      options='-j --job --job-file --jobs --resume --set -C --pod --provider -y --yes --url --no-tunnel -o
+        --output-dir --overwrite --allow-partial --timeout --stall-timeout --on-stall -n --dry-run --json -q --quiet
+        -v --verbose --debug --version -h --help'
+      values='-j=JOB.json --job=JOB.json --job-file=JOB.json --jobs=FILE --resume=RUN --set=- -C=DIR --pod=POD
+        --provider=local|runpod --url=- -o=DIR --output-dir=DIR --timeout=- --stall-timeout=-
+        --on-stall=warn|cancel|stop --json==final'
+      arguments='JOB.json...'
+      ;;
+    comfy-status)
+      options='--wait --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--wait==- -C=DIR'
+      arguments='POD'
       ;;
   esac
+  values=" ${values//$'\n'/ } "
 }
 
-# _autopod_pods - prints the ids of the pods that autopod knows, from its record: a key press asks nobody's API
-_autopod_pods() { jq -r '.pods // {} | keys[]' "${AUTOPOD_HOME:-$HOME/.autopod}/pods.json" 2>/dev/null; }
-
-# _autopod_runs - prints the names of the runs
-_autopod_runs() {
-  local run
-  for run in "${AUTOPOD_HOME:-$HOME/.autopod}"/runs/*/; do
-    run=${run%/}
-    case $run in *'*') ;; *) printf '%s\n' "${run##*/}" ;; esac
+# _autopod_add WORD... - offers those that begin with what stands there
+_autopod_add() {
+  local word
+  for word in "$@"; do
+    case $word in "$current"*) COMPREPLY[${#COMPREPLY[@]}]=$word ;; esac
   done
 }
 
-# _autopod_program - prints which program the command line means, `autopod` while that is open
+# _autopod_add_files ARG... - offers what compgen ARG... finds
+_autopod_add_files() {
+  local file
+  files=1
+  while IFS= read -r file; do
+    COMPREPLY[${#COMPREPLY[@]}]=$file
+  done < <(compgen "$@" -- "$current")
+}
+
+# _autopod_add_pods - offers the pods that autopod knows, from its record: a key press asks nobody's API
+_autopod_add_pods() {
+  local pod
+  while IFS= read -r pod; do
+    _autopod_add "$pod"
+  done < <(jq -r '.pods // {} | keys[]' "${AUTOPOD_HOME:-$HOME/.autopod}/pods.json" 2>/dev/null)
+}
+
+# _autopod_add_runs [JOBS] - offers the runs, or the jobs that they are of, from their directories
+_autopod_add_runs() {
+  local run before=''
+  while IFS= read -r run; do
+    if [ -n "${1-}" ]; then run=${run%.*.*}; fi
+    if [ "$run" != "$before" ]; then _autopod_add "$run"; fi
+    before=$run
+  done < <(LC_ALL=C command ls "${AUTOPOD_HOME:-$HOME/.autopod}/runs" 2>/dev/null)
+}
+
+# _autopod_offer KIND - offers what is of that kind; several kinds have a | between them
+_autopod_offer() {
+  local kind IFS='|'
+  # shellcheck disable=SC2086 # a list
+  set -- $1
+  IFS=$' \t\n'
+  for kind in "$@"; do
+    case $kind in
+      POD) _autopod_add_pods ;;
+      RUN) _autopod_add_runs ;;
+      JOB) _autopod_add_runs jobs ;;
+      DIR) _autopod_add_files -d ;;
+      FILE) _autopod_add_files -f ;;
+      JOB.json)
+        _autopod_add_files -f -X '!*.json'
+        _autopod_add_files -d
+        ;;
+      [a-z]*) _autopod_add "$kind" ;;
+    esac
+  done
+}
+
+# _autopod_program - sets which program the command line means, `autopod` while that is open, and where its words begin
 _autopod_program() {
-  local program=${COMP_WORDS[0]##*/}
-  if [ "$program" = autopod ] && [ "$COMP_CWORD" -gt 1 ]; then
-    case ${COMP_WORDS[1]} in
-      autopod-* | comfy-*) program=${COMP_WORDS[1]} ;;
-      run) program=comfy-run ;;
-      comfy) [ "$COMP_CWORD" = 2 ] || program=comfy-${COMP_WORDS[2]} ;;
-      help | completion | -*) ;;
-      *) program=autopod-${COMP_WORDS[1]} ;;
+  local word=${COMP_WORDS[1]-}
+  program=${COMP_WORDS[0]##*/}
+  if [ "$program" != autopod ] || [ "$COMP_CWORD" -lt 2 ]; then return; fi
+  first=2
+  case $word in
+    autopod-* | comfy-*) program=$word ;;
+    help | completion | -*) ;;
+    comfy)
+      if [ "$COMP_CWORD" -gt 2 ]; then program=comfy-${COMP_WORDS[2]} first=3; fi
+      ;;
+    open | run) program=comfy-$word ;;
+    *) program=autopod-$word ;;
+  esac
+}
+
+# _autopod_words - offers what `autopod` itself takes
+_autopod_words() {
+  local commands comfy
+  commands='attach cancel connect doctor gpus info kill logs ls ssh start status stop sweep tunnel volumes open run'
+  comfy='info open run status'
+  # shellcheck disable=SC2086 # lists
+  case $COMP_CWORD:${COMP_WORDS[1]-} in
+    1:*) _autopod_add $commands comfy help completion $options ;;
+    2:help | 2:-h | 2:--help) _autopod_add $commands comfy ;;
+    2:completion) _autopod_add bash zsh ;;
+    2:comfy) _autopod_add $comfy ;;
+    3:*) if [ "${COMP_WORDS[2]}" = comfy ]; then _autopod_add $comfy; fi ;;
+  esac
+}
+
+# _autopod_begin OPTION - this option stands there: sets the kind of its value
+_autopod_begin() {
+  option=$1 kind='' attached=''
+  case $values in *" $1="*) kind=${values#*" $1="} kind=${kind%% *} ;; esac
+}
+
+# _autopod_takes WORD - is it the value of the option before it
+_autopod_takes() {
+  case $attached$kind in
+    '' | =*) return 1 ;;
+    :*) case $1 in -*) return 1 ;; esac ;;
+  esac
+}
+
+# _autopod_pass WORD - goes past a word before the one at hand
+_autopod_pass() {
+  if [ -n "$dashes" ]; then
+    count=$((count + 1))
+  elif [ "$1" = = ] && [ -n "$option" ]; then
+    attached=1
+  elif _autopod_takes "$1"; then
+    option='' kind='' attached=''
+  else
+    option='' kind=''
+    case $1 in
+      --) dashes=1 ;;
+      --*=*) ;;
+      -?*) _autopod_begin "$1" ;;
+      *) count=$((count + 1)) ;;
     esac
   fi
-  printf '%s\n' "$program"
 }
 
-# _autopod_words PREVIOUS CURRENT - prints what may stand behind PREVIOUS, which `autopod` itself takes
-_autopod_words() {
-  local commands='connect ls info ssh start stop kill gpus volumes doctor sweep run'
-  case $1 in
-    help | -h | --help) compgen -W "$commands" -- "$2" ;;
-    completion) compgen -W 'bash zsh' -- "$2" ;;
-    comfy) compgen -W run -- "$2" ;;
-    *) [ "$COMP_CWORD" != 1 ] || compgen -W "$commands help completion $(_autopod_options autopod)" -- "$2" ;;
-  esac
-}
-
-# _autopod_candidates PROGRAM PREVIOUS CURRENT - prints what may stand there, one a line
-_autopod_candidates() {
-  local word
-  [ "$1" != autopod ] || {
-    _autopod_words "$2" "$3"
-    return
-  }
-  if [ "$1" = autopod-ssh ]; then # behind -- the words are the pod's business
-    for word in "${COMP_WORDS[@]:0:COMP_CWORD}"; do [ "$word" != -- ] || return 0; done
-  fi
-  case $2 in
-    -C | -o | --output-dir) compgen -d -- "$3" && return ;;
-    --provider) compgen -W 'local runpod' -- "$3" && return ;;
-    --cloud) compgen -W 'secure community secure,community' -- "$3" && return ;;
-    --pod) compgen -W "$(_autopod_pods)" -- "$3" && return ;;
-    --resume) compgen -W "$(_autopod_runs)" -- "$3" && return ;;
-    --url | --set | --timeout | --gpu | --gpu-count | --datacenter | --volume-id | --volume-mount | --image | \
-      --template | --disk | --name | --max-price | --max-cost) return ;;
-  esac
-  case $1:$3 in
-    *:-*) compgen -W "$(_autopod_options "$1")" -- "$3" ;;
-    comfy-run:*) compgen -f -X '!*.json' -- "$3" || compgen -d -- "$3" ;;
-    autopod-info:* | autopod-ssh:* | autopod-start:* | autopod-stop:* | autopod-kill:*)
-      compgen -W "$(_autopod_pods)" -- "$3"
+# _autopod_value - offers the value of the option that stands before the word; 1 when something else may stand there
+_autopod_value() {
+  if [ -n "$dashes" ]; then return 1; fi
+  case $current in
+    =) if [ -n "$option" ]; then attached=1 current=''; fi ;;
+    --*=*) # Bash 3.2 takes --name=value for one word, later ones for three
+      _autopod_begin "${current%%=*}"
+      attached=1 current=${current#*=}
       ;;
   esac
+  case $attached$kind in
+    '' | =*) return 1 ;;
+    :*) case $current in -*) return 1 ;; esac ;;
+  esac
+  _autopod_offer "${kind#[:=]}"
+  # A value that may be left out is no reason to offer nothing.
+  case $attached$kind in :*) [ "${#COMPREPLY[@]}" -gt 0 ] ;; esac
+}
+
+# _autopod_argument - offers the argument that the word may be
+_autopod_argument() {
+  local argument last=''
+  # shellcheck disable=SC2086 # a list
+  for argument in $arguments; do
+    if [ "$argument" = -- ]; then continue; fi
+    last=$argument
+    if [ "$count" = 0 ]; then break; fi
+    count=$((count - 1)) argument=''
+  done
+  case $last in *...) argument=$last ;; esac
+  _autopod_offer "${argument%...}"
 }
 
 # _autopod - the completion function
 _autopod() {
-  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program line
-  # --name=value comes as three words, since = is in COMP_WORDBREAKS.
-  if [ "$current" = = ]; then
-    current=''
-  elif [ "$previous" = = ] && [ "$COMP_CWORD" -ge 2 ]; then
-    previous=${COMP_WORDS[COMP_CWORD - 2]}
-  fi
+  local IFS=$' \t\n' current=${COMP_WORDS[COMP_CWORD]} program='' first=1 options values arguments files=''
+  local option='' kind='' attached='' dashes='' count=0 i
   COMPREPLY=()
-  program=$(_autopod_program)
+  _autopod_program
+  _autopod_table "$program"
+  if [ "$program" = autopod ]; then
+    _autopod_words
+  else
+    for ((i = first; i < COMP_CWORD; i++)); do _autopod_pass "${COMP_WORDS[i]}"; done
+    if ! _autopod_value; then
+      # shellcheck disable=SC2086 # a list
+      case $dashes:$current:" $arguments " in
+        1:*" -- "*) ;; # behind -- the words are the pod's business
+        :-*) _autopod_add $options ;;
+        *) _autopod_argument ;;
+      esac
+    fi
+  fi
   # A name of ours is not to get a slash because a directory here has the same. (Bash 3.2 has no compopt.)
-  [ "$program" != autopod ] || compopt +o filenames 2>/dev/null || :
-  while IFS= read -r line; do
-    COMPREPLY[${#COMPREPLY[@]}]=$line
-  done < <(_autopod_candidates "$program" "$previous" "$current")
+  if [ -z "$files" ]; then compopt +o filenames 2>/dev/null || :; fi
 }
 
-complete -o filenames -F _autopod autopod autopod-connect autopod-ls autopod-info autopod-ssh autopod-start \
-  autopod-stop autopod-kill autopod-gpus autopod-volumes autopod-doctor autopod-sweep comfy-run
+complete -o filenames -F _autopod autopod autopod-attach autopod-cancel autopod-connect autopod-doctor autopod-gpus \
+  autopod-info autopod-kill autopod-logs autopod-ls autopod-ssh autopod-start autopod-status autopod-stop \
+  autopod-sweep autopod-tunnel autopod-volumes comfy-info comfy-open comfy-run comfy-status

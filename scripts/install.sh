@@ -2,16 +2,16 @@
 #
 # Usage: PREFIX=/usr/local DESTDIR= scripts/install.sh install|uninstall
 #
-# Builds the commands and puts them, the completions and the templates below
-# $DESTDIR$PREFIX, or removes the same files. Nothing in the clone is written:
-# `sudo make install` leaves no file of root behind.
+# Builds the commands and their man pages, and puts them, the completions and
+# the templates below $DESTDIR$PREFIX, or removes the same files. Nothing in the
+# clone is written: `sudo make install` leaves no file of root behind.
 
 set -euo pipefail
 export LC_ALL=C
 
 ROOT=$(cd -P "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 TO=${DESTDIR:-}${PREFIX:-/usr/local}
-BUILD='' # where the builds are, once they are made
+BUILD='' # where the builds and man/ are, once they are made
 
 # plan - what goes where: MODE TAB SOURCE TAB TARGET, one file a line
 plan() {
@@ -22,6 +22,7 @@ plan() {
     # bash-completion loads the file that is named like the command.
     printf '644\t%s\tshare/bash-completion/completions/%s\n' \
       "$ROOT/completions/autopod.bash" "$name"
+    printf '644\t%s\tshare/man/man1/%s.1\n' "$BUILD/man/$name.1" "$name"
   done
   printf '644\t%s\tshare/zsh/site-functions/_autopod\n' "$ROOT/completions/_autopod"
   for file in "$ROOT"/templates/*.json; do
@@ -41,6 +42,7 @@ main() {
     trap 'rm -rf "$BUILD"' EXIT
     BUILD=$(mktemp -d "${TMPDIR:-/tmp}/autopod-install.XXXXXX")
     bash "$ROOT/scripts/dist.sh" "$BUILD"
+    bash "$ROOT/scripts/man.sh" --all "$BUILD/man"
   fi
   while IFS=$'\t' read -r mode source target; do
     if [ "$1" = install ]; then

@@ -10,6 +10,14 @@ autopod_() { run --separate-stderr "$AUTOPOD_BIN/autopod" "$@"; }
 # commands - the other commands, one a line
 commands() { (cd "$AUTOPOD_BIN" && printf '%s\n' autopod-* comfy-*); }
 
+# called COMMAND - how `autopod` is told to run it: comfy-NAME by `comfy NAME` where there is an autopod-NAME
+called() {
+  case $1 in
+    autopod-*) printf '%s\n' "${1#*-}" ;;
+    *) if [ -e "$AUTOPOD_BIN/autopod-${1#*-}" ]; then printf '%s\n' "comfy ${1#*-}"; else printf '%s\n' "${1#*-}"; fi ;;
+  esac
+}
+
 # alone - puts a copy of it into ./my tree/bin, with what it needs and without other commands
 alone() {
   mkdir -p 'my tree/bin'
@@ -26,7 +34,7 @@ beside() {
 # --- help -----------------------------------------------------------------------------------------
 
 @test "--help: usage, and a line for each command that is there, in 80 columns, without a cut word" {
-  local name does
+  local name does shown
   autopod_ --help
   assert_status 0
   assert_equal "$stderr" ''
@@ -35,24 +43,26 @@ beside() {
   refute_contains ' ...'
   refute_contains 'More:'
   for name in $(commands); do
-    assert_equal "$(grep -cE "^  ${name#*-} +[A-Z]" <<<"$output")" 1 "lines about $name"
-    does=$(sed -nE "s/^  ${name#*-} +//p" <<<"$output")
+    shown=$(called "$name")
+    assert_equal "$(grep -cE "^  $shown  +[A-Z]" <<<"$output")" 1 "lines about $name"
+    does=$(sed -nE "s/^  $shown  +//p" <<<"$output")
     assert_contains "${does%[, ]*}" "$("$AUTOPOD_BIN/$name" --help | tr '\n' ' ')"
   done
-  assert_equal "$(grep -cE '^  [a-z]+ +[A-Z]' <<<"$output")" "$(($(commands | wc -l)))" 'commands in the help'
+  assert_equal "$(grep -cE '^  [a-z ]*[a-z]  +[A-Z]' <<<"$output")" "$(($(commands | wc -l)))" 'commands in the help'
   assert_equal "$("$AUTOPOD_BIN/autopod" -h)" "$output"
   assert_equal "$("$AUTOPOD_BIN/autopod" help)" "$output"
 }
 
 @test "help NAME, --help NAME and NAME --help are the command's own" {
-  local name text
+  local name text called
   for name in $(commands); do
     text=$("$AUTOPOD_BIN/$name" --help)
+    read -r -a called <<<"$(called "$name")"
     assert_contains "Usage: $name" "$text"
-    assert_equal "$("$AUTOPOD_BIN/autopod" help "${name#*-}")" "$text"
+    assert_equal "$("$AUTOPOD_BIN/autopod" help "${called[@]}")" "$text"
     assert_equal "$("$AUTOPOD_BIN/autopod" help "$name")" "$text"
-    assert_equal "$("$AUTOPOD_BIN/autopod" --help "${name#*-}")" "$text"
-    assert_equal "$("$AUTOPOD_BIN/autopod" "${name#*-}" --help)" "$text"
+    assert_equal "$("$AUTOPOD_BIN/autopod" --help "${called[@]}")" "$text"
+    assert_equal "$("$AUTOPOD_BIN/autopod" "${called[@]}" --help)" "$text"
   done
   assert_equal "$("$AUTOPOD_BIN/autopod" help comfy run)" "$("$AUTOPOD_BIN/comfy-run" --help)"
   assert_equal "$("$AUTOPOD_BIN/autopod" help help)" "$("$AUTOPOD_BIN/autopod" --help)"
@@ -68,7 +78,7 @@ beside() {
   printf '%s\n' '#!/bin/sh' '#' '# Usage: x' '#        y' '#' \
     '# Looks here, there: at each thing, at every thing that there is in the world,' \
     '# and under it. More' '#' '# And more.' >'my tree/bin/autopod-long'
-  printf '%s\n' '#!/bin/sh' '#' '# Looks here, there, at each and every thing there is in the world, yes, yes' \
+  printf '%s\n' '#!/bin/sh' '#' '# Looks here, there, at each and every thing there is in the city, yes, yes' \
     >'my tree/bin/autopod-commas'
   printf '#!/bin/sh\n#\n# %s\n' "$(printf 'word%.0s ' $(seq 30))" >'my tree/bin/comfy-words'
   printf 'no program\n' >'my tree/bin/autopod-text'
@@ -76,11 +86,11 @@ beside() {
   chmod +x 'my tree/bin/'{autopod-long,autopod-commas,comfy-words}
   run 'my tree/bin/autopod' --help
   assert_status 0
-  assert_contains $'Pods:\n  ls         Does autopod-ls\n\nMore:\n'
-  assert_contains '  mine       Does autopod-mine'
-  assert_contains $'  long       Looks here, there\n'
-  assert_contains $'  commas     Looks here, there, at each and every thing there is in the world\n'
-  assert_matches '  words      word(word| )*\.\.\.'
+  assert_contains $'Pods:\n  ls            Does autopod-ls\n\nMore:\n'
+  assert_contains '  mine          Does autopod-mine'
+  assert_contains $'  long          Looks here, there\n'
+  assert_contains $'  commas        Looks here, there, at each and every thing there is in the city\n'
+  assert_matches '  words         word(word| )*\.\.\.'
   assert_equal "$(awk 'length > 80' <<<"$output")" ''
   refute_contains '  text'
   refute_contains '  directory'
@@ -109,14 +119,42 @@ beside() {
 # --- becoming a command ---------------------------------------------------------------------------
 
 @test "every name of a command" {
-  local name
+  local name called
   for name in $(commands); do
-    assert_equal "$("$AUTOPOD_BIN/autopod" "${name#*-}" --version)" "$("$AUTOPOD_BIN/$name" --version)"
+    read -r -a called <<<"$(called "$name")"
+    assert_equal "$("$AUTOPOD_BIN/autopod" "${called[@]}" --version)" "$("$AUTOPOD_BIN/$name" --version)"
+    case $name in comfy-*)
+      assert_equal "$("$AUTOPOD_BIN/autopod" comfy "${name#*-}" --version)" "$("$AUTOPOD_BIN/$name" --version)"
+      ;;
+    esac
     assert_equal "$("$AUTOPOD_BIN/autopod" "$name" --version)" "$("$AUTOPOD_BIN/$name" --version)"
   done
   assert_matches '^comfy-run ' "$("$AUTOPOD_BIN/autopod" run --version)"
   assert_matches '^comfy-run ' "$("$AUTOPOD_BIN/autopod" comfy run --version)"
   assert_matches '^comfy-run ' "$("$AUTOPOD_BIN/autopod" comfy-run --version)"
+}
+
+@test "two commands of the same name: autopod-NAME is NAME, comfy-NAME is comfy NAME, each is listed once" {
+  local name
+  alone
+  for name in autopod-x comfy-x comfy-y autopod-xylophone; do beside "$name" <<<"echo $name"; done
+  assert_equal "$('my tree/bin/autopod' x)" autopod-x
+  assert_equal "$('my tree/bin/autopod' comfy x)" comfy-x
+  assert_equal "$('my tree/bin/autopod' comfy-x)" comfy-x
+  assert_equal "$('my tree/bin/autopod' y)" comfy-y
+  assert_equal "$('my tree/bin/autopod' comfy y)" comfy-y
+  assert_equal "$('my tree/bin/autopod' --help | sed -n '/^More:/,$p')" 'More:
+  x             Does autopod-x
+  xylophone     Does autopod-xylophone
+  comfy x       Does comfy-x
+  y             Does comfy-y'
+  run --separate-stderr 'my tree/bin/autopod' xylofone
+  assert_contains 'did you mean xylophone?' "$stderr"
+  run --separate-stderr 'my tree/bin/autopod' comfyx
+  assert_status 2
+  assert_contains 'did you mean comfy x?' "$stderr"
+  run --separate-stderr 'my tree/bin/autopod' comfy xy
+  assert_contains 'did you mean comfy x or comfy y?' "$stderr"
 }
 
 @test "arguments, standard files and the exit code are the command's; so is the process" {
@@ -175,7 +213,7 @@ SH
   local way
   for way in ./absolute ./relative links/ap; do
     assert_equal "$("$way" where)" here "$way"
-    assert_contains '  where      Does autopod-where' "$("$way" --help)"
+    assert_contains '  where         Does autopod-where' "$("$way" --help)"
   done
   assert_equal "$(PATH="$PWD/links:$PATH" ap where)" here
   assert_equal "$(cd 'my tree/bin' && bash autopod where)" here
@@ -210,8 +248,14 @@ inof info
 kil kill
 conect connect
 comp completion
-comfy comfy run
+stauts status
+canecl cancel
 NAMES
+  autopod_ comfy
+  assert_status 2
+  for name in "$AUTOPOD_BIN"/comfy-*; do
+    assert_matches "did you mean .*comfy ${name##*/comfy-}( or|\?)" "$stderr"
+  done
   autopod_ comfy rnu one.json
   assert_status 2
   assert_contains 'there is no command "comfy rnu"' "$stderr"
@@ -245,8 +289,10 @@ NAMES
   autopod_ -q ls
   assert_status 2
   assert_contains 'behind its name' "$stderr"
+  local called
   for name in $(commands); do # each knows its own by its --help
-    autopod_ "${name#*-}" --quite
+    read -r -a called <<<"$(called "$name")"
+    autopod_ "${called[@]}" --quite
     assert_status 2
     assert_contains "$name: error: unknown option: --quite" "$stderr"
     assert_contains "did you mean --quiet? $name --help lists them" "$stderr"

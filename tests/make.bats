@@ -50,7 +50,7 @@ targets() { sed -n 's/^\.PHONY: //p' "$ROOT/Makefile" | tr ' ' '\n'; }
   assert_equal "$output" '<--jobs><jobs/*.json><--dry-run><-v>'
 }
 
-@test "install puts commands, completions and templates there, and uninstall leaves nothing behind" {
+@test "install puts commands, man pages, completions and templates there, and uninstall leaves nothing behind" {
   local name stage="$PWD/the stage"
   clone
   # What is there already stays.
@@ -63,6 +63,7 @@ targets() { sed -n 's/^\.PHONY: //p' "$ROOT/Makefile" | tr ' ' '\n'; }
     assert_file "$stage/opt/my apps/bin/$name"
     [ -x "$stage/opt/my apps/bin/$name" ]
     assert_file "$stage/opt/my apps/share/bash-completion/completions/$name"
+    assert_equal "$(cat "$stage/opt/my apps/share/man/man1/$name.1")" "$(bash "$ROOT/scripts/man.sh" "$name")"
   done
   assert_file "$stage/opt/my apps/share/zsh/site-functions/_autopod"
   for name in templates/*.json; do
@@ -88,6 +89,15 @@ targets() { sed -n 's/^\.PHONY: //p' "$ROOT/Makefile" | tr ' ' '\n'; }
   clone
   run make -s uninstall PREFIX=/opt DESTDIR="$PWD/stage"
   assert_status 0
+}
+
+@test "completions writes them anew" {
+  clone
+  printf 'old\n' >completions/autopod.bash
+  rm completions/_autopod
+  make -s completions
+  cmp completions/autopod.bash "$ROOT/completions/autopod.bash"
+  cmp completions/_autopod "$ROOT/completions/_autopod"
 }
 
 @test "clean removes the builds" {
