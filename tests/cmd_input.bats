@@ -241,8 +241,8 @@ template() {
   refused 'only one of --pod, --url and --no-tunnel' -- --pod x one.json
   refused 'there is no provider "mars"' 'known are: local' -- --provider mars one.json
   refused '--resume takes up one run' -- --resume x one.json
-  refused 'there is no run "x"' -- --resume x
-  refused 'there is no run' -- --resume '../../../etc'
+  refused 'there is no run or job "x"' -- --resume x
+  refused 'is not the directory of a run' -- --resume '../../../etc'
   refused "-C: can't enter the directory /nonexistent" -- -C /nonexistent one.json
   refused 'no job was given' '--job FILE' --
 }

@@ -15,7 +15,7 @@ SHELL_PATH=$(type -P bash)
 ALIKE='awk basename bash cat chmod cmp comm cut date dirname env expr false find gzip gunzip hostname
   id kill ln ls mkdir mkfifo mv nc nohup od openssl paste ps pgrep pkill printf rm rmdir sh sleep
   ssh ssh-keygen scp sshd split tail tar tee test touch tr true tty uniq cksum fold nl
-  curl diff dd du df file locale patch perl seq stty yes jq python3 bats getconf shasum lsof make'
+  curl diff dd du df file locale patch perl seq stty yes jq python3 bats tmux getconf shasum lsof make'
 
 # shim NAME - makes DIR/NAME from the Bash source on stdin; $real is the tool itself
 shim() {
