@@ -73,7 +73,7 @@ _attach_has_server() {
   [ -z "$(load_line "$1/plan" wish_url)$(load_line "$1/plan" wish_no_tunnel)" ] || return 0
   [ -f "$1/pod.json" ] ||
     core_fail "$EX_POD" "run $name was never begun" "comfy-run --resume $name begins it" || return
-  IFS=$'\x1f' read -r id provider _ < <(jq -r '"\(.id)\u001f\(.provider)"' "$1/pod.json" 2>/dev/null) || id='' provider=''
+  read -r id provider _ < <(jq -r '"\(.id) \(.provider)"' "$1/pod.json" 2>/dev/null) || id='' provider=''
   core_quietly pod_find "$id" "$provider" || status=$?
   case $status:$POD_STATUS in
     0:terminated | "$EX_POD":*)
@@ -143,7 +143,7 @@ _attach_next() {
     core_sleep "$_ATTACH_PAUSE" || :
     return 0
   fi
-  core_listen os_read 6 "$_ATTACH_PAUSE" || return 0
+  core_listen 6 os_read 6 "$_ATTACH_PAUSE" || return 0
   case $OS_LINE in
     key$'\t'[qQ]) ATTACH_LEFT=1 ;;
     key$'\t'[oO]) _attach_open "$1" ;;

@@ -33,7 +33,7 @@ CORE_TMP=''
 CORE_OUT=1                      # where the program's own standard output is, whatever a function's is at the moment
 CORE_WIPE=''                    # a function that takes away what is only drawn for the moment, before the cleanup speaks
 CORE_REDRAW=''                  # what has happened to the terminal: resized, or resumed (others have written there meanwhile)
-_CORE_LISTENS='' _CORE_HEARD='' # set while core_listen waits; the signal that came meanwhile
+_CORE_LISTENS='' _CORE_HEARD='' # the pipe that core_listen waits for; the signal that came meanwhile
 _CORE_CHILD='' _CORE_BACK='' _CORE_SIGNAL_AT=0 _CORE_QUIET=''
 _CORE_CLEANUP=()
 
@@ -148,11 +148,13 @@ _core_exit() {
   exit "${CORE_STATUS:-$CORE_EXIT}"
 }
 
-# core_listen CMD [ARG...] - runs CMD, which waits in a `read` for a moment; its status. A signal is acted on right behind
-# it: the cleanup does too much, other reads above all, for the middle of one.
+# core_listen FD CMD [ARG...] - runs CMD, which waits for a line of the pipe FD (read and write); its status. A signal ends
+# the wait by an empty line, and is acted on right behind it: the cleanup does too much, other reads above all, for the
+# middle of a read.
 core_listen() {
   local status=0
-  _CORE_LISTENS=1
+  _CORE_LISTENS=$1
+  shift
   "$@" || status=$?
   _CORE_LISTENS=''
   [ -z "$_CORE_HEARD" ] || _core_signal "$_CORE_HEARD"
@@ -164,6 +166,7 @@ core_listen() {
 _core_signal() {
   if [ -n "$_CORE_LISTENS" ]; then
     _CORE_HEARD=$1
+    printf '\n' >&"$_CORE_LISTENS"
     return
   fi
   trap : INT

@@ -78,7 +78,7 @@ feed_next() {
     core_sleep "$1"
     return 1
   }
-  core_listen os_read "$FEED_FD" "$1" || return 1
+  core_listen "$FEED_FD" os_read "$FEED_FD" "$1" || return 1
   FEED_EVENT=${OS_LINE%%$'\t'*} FEED_TEXT=${OS_LINE#*$'\t'}
   case $FEED_EVENT in
     ready) _FEED_WORKS=1 ;;

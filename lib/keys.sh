@@ -50,9 +50,9 @@ _keys_drop() {
   while IFS= read -r _; do :; done
 }
 
-# _keys_take - sets the terminal so that each key comes at once, unseen, and ends of lines as just another one (they
-# would end a read). How long a read waits is for a bash that can't say it by itself.
-_keys_take() { stty -icanon -echo -icrnl inlcr min 0 time 1 <&0 2>/dev/null; }
+# _keys_take - sets the terminal so that each key comes at once, unseen, and Return as just another one. How long a read
+# waits is for a bash that can't say it by itself.
+_keys_take() { stty -icanon -echo -icrnl min 0 time 1 <&0 2>/dev/null; }
 
 # _keys_read FD START - the reader, in the background; our process began at START. What is not about keys here is about
 # who else uses the terminal: a program that was stopped goes on, in front or not, a shell has set the terminal its own

@@ -180,7 +180,12 @@ os_end_process() {
 os_read() {
   local ticker
   OS_LINE=''
-  { sleep "$2" && printf '\n' >&"$1"; } </dev/null >/dev/null 2>&1 3>&- 8>&- 9>&- & # an empty line ends the wait
+  # An empty line ends the wait, also when a signal that goes to all of us ends the sleep.
+  {
+    trap '' HUP TERM
+    sleep "$2" || :
+    printf '\n' >&"$1"
+  } </dev/null >/dev/null 2>&1 3>&- 8>&- 9>&- &
   ticker=$!
   disown "$ticker" 2>/dev/null || : # or Bash tells that it was killed
   IFS= read -r -u "$1" OS_LINE || :

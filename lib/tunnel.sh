@@ -296,8 +296,8 @@ _tunnel_try() {
     port=$((AUTOPOD_PORT + i))
     [ "$i" -ge 0 ] || port=${TUNNEL_WISH_PORT:-$_TUNNEL_FORMER}
     [ -n "$port" ] && [ "$port" -lt 65536 ] && os_port_free "$port" || continue
-    SSH_REASON='local'
-    _tunnel_start "$port" || { SSH_SAID=$CORE_ERROR && return 1; }
+    _tunnel_start "$port" || { SSH_REASON='local' SSH_SAID=$CORE_ERROR && return 1; }
+    SSH_REASON=''
     ! _tunnel_login || return 0
     ssh_reason "$AUTOPOD_HOME/logs/tunnel-$POD_ID.log"
     [ -z "$_TUNNEL_STRANGER" ] || SSH_REASON=stranger SSH_SAID="its RUNPOD_POD_ID is \"${_TUNNEL_STRANGER%x}\""

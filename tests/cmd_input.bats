@@ -233,7 +233,7 @@ template() {
   refused 'unknown option: --nope' '--help' -- --nope one.json
   refused 'unknown option: -x' -- -x one.json
   refused 'unknown option: --nope' -- --nope=1 one.json
-  refused '--json takes no value' -- --json=yes one.json
+  refused 'there is only --json and --json=final' -- --json=yes one.json
   refused '--job needs a value' -- --job
   refused '--timeout needs a value' -- one.json --timeout
   refused '-C needs a value' -- -C

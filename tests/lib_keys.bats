@@ -74,10 +74,14 @@ start_keys() {
 }
 
 @test "each key is an event, at once; arrows, accents, control characters and pasted text are none" {
+  local key
   start_keys
   tmux_keys l
   wait_keys 'key l,'
-  tmux_keys Up Down F1 F5 Home Escape
+  for key in Up F1 F5 Home Escape; do
+    tmux_keys "$key"
+    sleep 0.2
+  done
   tmux_keys -l 'é漢'
   tmux_keys C-d Tab Enter
   press '?'
@@ -153,6 +157,23 @@ SH
   tmux_keys C-c
   assert_equal "$(tmux_status 5)" 130
   assert_equal "$(settings)" "$BEFORE"
+}
+
+@test "the terminal is found also by a signal that comes while something else is read" {
+  need_tmux
+  program prog keys <<'SH'
+core_trap
+mkfifo feed
+exec 6<>feed
+keys_start 6
+: >offered
+while :; do IFS= read -r -t 5 line <&6 || :; done
+SH
+  tmux_start 80 24 sh -c 'stty -g >before; exec bash prog'
+  wait_until 10 test -e offered
+  tmux_keys C-c
+  assert_equal "$(tmux_status 10)" 130
+  assert_equal "$(settings)" "$(<before)"
 }
 
 @test "a shell that has taken the terminal back after kill -9 keeps its own settings" {

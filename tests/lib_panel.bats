@@ -173,6 +173,9 @@ SH
 @test "the last six lines of the log, without what could move the cursor" {
   for ((i = 1; i <= 9; i++)); do printf 'line %d \033[2J\t.\n' "$i"; done >log
   panel 80 <<<'PANEL_LOG=log; panel_draw; PANEL_LOG=nowhere; panel_draw'
+  assert_equal "$(grep -c 'line [0-9]' <<<"$output")" 6
+  panel 80 <<<'PANEL_LOG=log; unset SECONDS; for SECONDS in 1 2; do panel_draw; done'
+  assert_equal "$(grep -c 'line [0-9]' <<<"$output")" 12
   refute_contains 'line 3'
   assert_contains $'\n  line 4  [2J .\n'
   assert_contains $'\n  line 9  [2J .'

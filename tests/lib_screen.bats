@@ -141,7 +141,7 @@ SH
   local how
   for how in 'kill -INT $$' 'kill -TERM $$' 'kill -HUP $$' false 'exit 3'; do
     on_screen 80 24 <<SH
-bye() { screen_line bye; screen_show 'in the cleanup' 'of $how'; }
+bye() { printf 'bye\n' >&2; screen_show 'in the cleanup' 'of $how'; }
 core_on_exit bye
 screen_line first
 screen_show one two three
