@@ -43,9 +43,9 @@ _WATCH_BEGAN=0 _WATCH_PAUSE=0 _WATCH_DUE=0 _WATCH_LAST=0 _WATCH_DONE='' _WATCH_L
 _WATCH_ASKED='' _WATCH_SAYS='' _WATCH_AWAY=0
 
 # watch_prompt RUN PROMPT_ID DEADLINE HISTORY_FILE CODE PAID_FROM - returns when the prompt of RUN, whose pod is paid for
-# since PAID_FROM (epoch), has ended, its history entry in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the prompt is cancelled), EX_TUNNEL when the link stays
-# away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost the prompt or stands still, EX_CANCEL with
-# WATCH_WISH when somebody wanted it to end.
+# since PAID_FROM (epoch), has ended, its history entry in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the
+# prompt is cancelled), EX_TUNNEL when the link stays away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost
+# the prompt or stands still, EX_CANCEL with WATCH_WISH when somebody wanted it to end.
 watch_prompt() {
   local status=0
   _WATCH_RUN=$1 _WATCH_PROMPT=$2 _WATCH_DEADLINE=$3 _WATCH_HISTORY=$4
@@ -250,7 +250,7 @@ _watch_stall() {
 # _watch_may_give_up - 0 when it is ours to end a job that stands still without having been told to: not while the server
 # works on somebody else's, and not where it costs nothing and no GPU can be asked what it does.
 _watch_may_give_up() {
-  [ "$WATCH_ON_STALL" != stop ] || return 0
+  [ "${WATCH_ON_STALL:-$AUTOPOD_ON_STALL}" != stop ] || return 0
   case $_WATCH_SAYS in pending*) return 1 ;; esac
   budget_less 0 "$POD_RATE"
 }
@@ -288,11 +288,10 @@ _watch_key() {
     stall:c) WATCH_WISH=cancel ;;
     stall:w) stall_moved ;;
     *:o) os_open_url "$TARGET_URL" || ui_note "The GUI is at $TARGET_URL" ;;
-    *:l) if [ -n "$PANEL_LOG" ]; then PANEL_LOG=''; else PANEL_LOG=$_WATCH_RUN/log; fi ;;
     *:q) WATCH_WISH=leave ;;
-    *:'?' | *:h) if [ -n "$PANEL_HELP" ]; then PANEL_HELP=''; else PANEL_HELP=1; fi ;;
     *:s) _watch_end_pod stop Stop "" ;;
     *:k) _watch_end_pod kill Kill "$(_watch_not_here)" ;;
+    *) panel_key "$1" "$_WATCH_RUN/log" ;;
   esac
   case $asked:$1 in stall:[ol?h]) _watch_ask stall "$question" ;; esac
 }

@@ -368,3 +368,20 @@ STUB
   assert_equal "$(($(wc -c <small/out.png)))" 400000
   assert_no_pods
 }
+
+@test "a job that was done when the signal came is done: its outputs are here, and nothing is submitted again" {
+  double_start '{"hold": ["GET /queue"]}'
+  job one picture
+  start_command comfy-run --url "$DOUBLE" one.json
+  wait_until 30 test -s "$BATS_TEST_TMPDIR/executions"
+  kill_command TERM
+  double_tell '{"release": true, "hold": null}'
+  finish_command
+  assert_status 143
+  assert_contains 'done before it could be cancelled' "$stderr"
+  assert_equal "$(jq -r '"\(.status) \(.outputs | length)"' "$(the_run)/result.json")" 'success 1'
+  assert_file outputs/one_00001_.png
+  comfy_run --resume one
+  assert_status 2
+  assert_executions 1
+}

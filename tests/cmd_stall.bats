@@ -104,3 +104,36 @@ comfy_run_stalling() { STALL_UNIT=1 comfy_run "$@"; }
   assert_status 2
   assert_contains AUTOPOD_ON_STALL "$stderr"
 }
+
+@test "where nothing is paid for a job that stands still is only warned about, unless something else was asked for" {
+  double_start '{"seconds": 5}'
+  comfy_run_stalling --url "$DOUBLE" --stall-timeout 1 one.json
+  assert_status 0
+  assert_contains 'the job has stood still' "$stderr"
+  refute_contains 'it is stopped in' "$stderr"
+  double_tell '{"seconds": 60}'
+  AUTOPOD_ON_STALL=stop comfy_run_stalling --url "$DOUBLE" --overwrite --stall-timeout 1 one.json
+  assert_status 8
+  assert_contains 'given up' "$stderr"
+}
+
+@test "a job that waits behind somebody else's is only warned about; one that is told to stop leaves others their pod" {
+  local url
+  connect
+  url=http://127.0.0.1:$(pod_field "$POD" .comfy_port)
+  double_tell '{"seconds": 6}' "$url"
+  start_command comfy-run --pod "$POD" --stall-timeout 0 one.json
+  wait_until 30 compgen -G "$AUTOPOD_HOME/runs/one.*/prompt.json" >/dev/null
+  job two picture
+  comfy_run_stalling --pod "$POD" --stall-timeout 1 --on-stall stop two.json
+  assert_status 8
+  assert_matches "pod $POD is left alone: it is in use by run one\\." "$stderr"
+  double_tell '{"seconds": 0}' "$url"
+  job three picture
+  comfy_run_stalling --pod "$POD" --stall-timeout 1 three.json
+  assert_status 0
+  assert_contains 'the job has stood still' "$stderr"
+  finish_command
+  assert_status 0
+  assert_equal "$(pod_field "$POD" .status)" running
+}
