@@ -147,8 +147,7 @@ _attach_next() {
   case $OS_LINE in
     key$'\t'[qQ]) ATTACH_LEFT=1 ;;
     key$'\t'[oO]) _attach_open "$1" ;;
-    key$'\t'[lL]) if [ -n "$PANEL_LOG" ]; then PANEL_LOG=''; else PANEL_LOG=$1/log; fi ;;
-    key$'\t'[hH?]) if [ -n "$PANEL_HELP" ]; then PANEL_HELP=''; else PANEL_HELP=1; fi ;;
+    key$'\t'?) panel_key "${OS_LINE#*$'\t'}" "$1/log" ;;
   esac
 }
 

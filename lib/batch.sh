@@ -205,8 +205,7 @@ _batch_emit_left() {
   os_now
   budget_cost "${POD_RATE:-0}" $((OS_NOW - PROMPT_PAID_FROM + 1))
   EVENTS_RUN=${JOB_RUN##*/}
-  events_emit run_finished job s "$JOB_ID" status s left exit_code n "$EX_FAIL" error s "$CORE_ERROR" hint s "$CORE_HINT" \
-    seconds n $((OS_NOW - JOB_BEGAN)) cost_usd n "$BUDGET_COST" result j ''
+  job_emit_end "$JOB_ID" left "$EX_FAIL" $((OS_NOW - JOB_BEGAN)) "$BUDGET_COST"
   EVENTS_RUN=''
 }
 
@@ -256,19 +255,9 @@ _batch_files() {
 # batch_last_event - when no run could begin, or a pod could not be ended, there is one more event, which says why; as the
 # last step of the cleanup. That nobody could read them makes a good end a bad one.
 batch_last_event() {
-  [ "${#BATCH_RUNS[@]}" -gt 0 ] && [ -z "$CORE_STATUS" ] || _batch_emit_end
-  [ -z "$EVENTS_LOST" ] || _batch_unread
-}
-
-# _batch_emit_end - that event: of no run.
-_batch_emit_end() {
-  local error
   EVENTS_RUN=''
-  ui_clean "$CORE_ERROR"
-  error=$UI_TEXT
-  ui_clean "$CORE_HINT"
-  events_emit run_finished job s '' status s failed exit_code n "${CORE_STATUS:-$CORE_EXIT}" error s "$error" hint s "$UI_TEXT" \
-    seconds n 0 cost_usd n 0 result j ''
+  [ "${#BATCH_RUNS[@]}" -gt 0 ] && [ -z "$CORE_STATUS" ] || job_emit_end '' failed "${CORE_STATUS:-$CORE_EXIT}" 0 0
+  [ -z "$EVENTS_LOST" ] || _batch_unread
 }
 
 # batch_json - prints everything as one JSON object; as the last step of the cleanup, when the exit code is

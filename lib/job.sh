@@ -237,15 +237,22 @@ job_finish() {
 
 # _job_tell_end CODE RESULT - the run is over, for programs and its own log.
 _job_tell_end() {
-  local error status=${2#*'"status":"'}
-  ui_clean "$CORE_ERROR"
-  error=$UI_TEXT
-  ui_clean "$CORE_HINT"
-  events_emit run_finished job s "$JOB_ID" status s "${status%%\"*}" exit_code n "$1" error s "$error" \
-    hint s "$UI_TEXT" seconds n "$JOB_SECONDS" cost_usd n "$JOB_COST" result j "$2"
+  local status=${2#*'"status":"'}
+  job_emit_end "$JOB_ID" "${status%%\"*}" "$1" "$JOB_SECONDS" "$JOB_COST" "$2"
   ui_log info "ended with $1 after $JOB_SECONDS s"
   ui_log_also ''
   EVENTS_RUN=''
+}
+
+# job_emit_end JOB STATUS CODE SECONDS DOLLARS [RESULT] - the event that ends a run, with the last error; JOB is empty when
+# there was no run.
+job_emit_end() {
+  local error
+  ui_clean "$CORE_ERROR"
+  error=$UI_TEXT
+  ui_clean "$CORE_HINT"
+  events_emit run_finished job s "$1" status s "$2" exit_code n "$3" error s "$error" hint s "$UI_TEXT" \
+    seconds n "$4" cost_usd n "$5" result j "${6:-}"
 }
 
 # The shapes of outputs.json (from the journal) and result.json, a line each; the README describes them.

@@ -31,6 +31,15 @@ panel_reset() {
   PANEL_LOG='' _PANEL_SAID=''
 }
 
+# panel_key KEY LOG - the keys that only change what is seen: l shows the last lines of LOG, or hides them, ? explains
+# the keys.
+panel_key() {
+  case $1 in
+    [lL]) if [ -n "$PANEL_LOG" ]; then PANEL_LOG=''; else PANEL_LOG=$2; fi ;;
+    [hH?]) if [ -n "$PANEL_HELP" ]; then PANEL_HELP=''; else PANEL_HELP=1; fi ;;
+  esac
+}
+
 # panel_draw - shows it: on a terminal redrawn in place, as often as somebody can see; elsewhere, after ui_step, a plain
 # line of the step when the state changes and one now and then.
 panel_draw() {
