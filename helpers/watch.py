@@ -41,6 +41,7 @@ except ImportError as missing:
     print(f"watch.py needs websocket-client: {missing}", file=sys.stderr)
     sys.exit(3)
 
+from outbox import Outbox
 from wording import brief
 
 TYPE_CHECKING = False
@@ -49,64 +50,9 @@ if TYPE_CHECKING:
 
     from prompt import Prompt
 
-LINE_BYTES = 500  # a pipe takes them in one piece, and select() promises that there is room
-MOST_LINES = 1000  # that wait for a reader
 RETRY_FIRST, RETRY_LAST = 0.2, 5.0
-PROGRESS_SECONDS = 0.1
 OPEN_SECONDS = 2.0  # the second connection may take so long before the first is enough
 MISSED_SECONDS = 2.0  # a broadcast reaches all connections to a server within these
-
-
-class Outbox:
-    """Lines that wait until stdout takes them; of progress and queue only the latest does."""
-
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.queue = b""
-        self.prompt: Prompt | None = None  # how far that is, is to be said
-        self.said = b""  # the last progress
-        self.free_at = 0.0  # when the next one may be said
-
-    def put(self, *fields: str) -> None:
-        """An event that is to be said in any case, unless nobody reads."""
-        if len(self.lines) < MOST_LINES or fields[0] not in ("node", "error"):
-            self.lines.append(as_line(fields))
-
-    def flush_progress(self, now: float) -> None:
-        """Says how far it is before what is said from now on."""
-        line = as_line(("progress", *self.prompt.progress.fields(now))) if self.prompt else b""
-        self.prompt = None
-        if line and line != self.said:
-            self.said = line
-            self.free_at = now + PROGRESS_SECONDS
-            self.lines.append(line)
-
-    def forget(self) -> None:
-        """Drops what is left of an earlier prompt."""
-        self.queue = self.said = b""
-        self.prompt = None
-
-    def due(self, now: float) -> float | None:
-        """When there may be something to write: a time that has come, or None for not at all."""
-        if self.prompt and not self.lines and not self.queue and now >= self.free_at:
-            self.flush_progress(now)
-        if self.lines or self.queue:
-            return now
-        return self.free_at if self.prompt else None
-
-    def write(self) -> None:
-        """Writes one line."""
-        if self.lines:
-            os.write(1, self.lines.pop(0))
-        else:
-            line, self.queue = self.queue, b""
-            os.write(1, line)
-
-
-def as_line(fields: tuple[str, ...]) -> bytes:
-    """An event as it is written. The fields are clean already."""
-    text = "\t".join(fields).encode("utf-8", "replace")
-    return text[: LINE_BYTES - 1].decode("utf-8", "ignore").encode() + b"\n"
 
 
 def fresh_id() -> str:
@@ -156,7 +102,11 @@ class Watcher:
             elif name == "stop":
                 self.stop()
             elif line:
-                print(f"not a command: {brief(os.fsdecode(line), 80)}", file=sys.stderr, flush=True)
+                print(
+                    f"not a command: {brief(os.fsdecode(line), 80)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         return bool(data)
 
     def start(self, url: str, client: str, prompt: str, *files: str) -> None:
@@ -220,7 +170,11 @@ class Watcher:
         if not self.main and now >= self.retry["main"]:
             self.main = self.connect(fresh_id() if self.used else self.client_id, now)
         elif self.main and now >= self.main_deaf_at():
-            self.own, self.main, self.used = self.main, self.connect(fresh_id(), now), True
+            self.own, self.main, self.used = (
+                self.main,
+                self.connect(fresh_id(), now),
+                True,
+            )
         if self.needs_own(now):
             self.own = self.connect(self.client_id, now)
         elif self.own and self.own.told and now >= self.own_deaf_at():
@@ -334,7 +288,7 @@ class Watcher:
             info = status.get("exec_info") if isinstance(status, dict) else None
             count = info.get("queue_remaining") if isinstance(info, dict) else None
             if type(count) is int and 0 <= count < 1 << 30:
-                self.out.queue = as_line(("queue", str(count)))
+                self.out.put_queue(count)
 
     # --- the loop -------------------------------------------------------------------------
 
