@@ -127,7 +127,8 @@ _cancel_again() {
     prompt_withdraw || status=$EX_FAIL
     [ -z "$TUNNEL_OPENED" ] || tunnel_close
   fi
-  [ "$status" != 0 ] || [ "$_CANCEL_WHERE" = down ] || rm -f -- "$1/prompt.json" # a pod that stands still computes nothing
+  # A pod that stands still computes nothing; what was done in the end can be fetched by --resume.
+  [ "$status" != 0 ] || [ "$_CANCEL_WHERE" = down ] || [ -n "$PROMPT_DONE" ] || rm -f -- "$1/prompt.json"
   state_unlock "run-${1##*/}"
   RUNS_STATE=$state
   return "$status"
@@ -250,23 +251,17 @@ _cancel_link() {
 _cancel_withdraw() {
   PROMPT_CANCELLED=1
   [ -n "$TARGET_URL" ] || return 0
-  PROMPT_OPEN=1
-  if [ ! -f "$1/history.json" ] && ! _cancel_was_done; then
-    prompt_withdraw || core_fail "$EX_FAIL" "run ${1##*/} may still be worked on" "try again: $AUTOPOD_PROG ${1##*.}"
-    return
+  if [ ! -f "$1/history.json" ]; then
+    PROMPT_OPEN=1
+    prompt_withdraw || core_fail "$EX_FAIL" "run ${1##*/} may still be worked on" "try again: $AUTOPOD_PROG ${1##*.}" || return
+    [ -n "$PROMPT_DONE" ] || return 0
+  else
+    prompt_tell_done
   fi
   PROMPT_CANCELLED=''
-  ui_note "Run ${1##*/} was done on its server before it could be cancelled."
-  [ -f "$1/history.json" ] || state_save "$1/history.json" <"$CORE_TMP/history" || return
   rm -f -- "$1/cancel"
   ui_step Running
   job_collect || JOB_CODE=$?
-}
-
-# _cancel_was_done - 0 when the prompt has come to a good end by itself.
-_cancel_was_done() {
-  comfy_where "$TARGET_URL" "$PROMPT_ID" "$CORE_TMP/history" && [ "$COMFY_STATE" = 'done' ] &&
-    [[ $(<"$CORE_TMP/history") == *'"status_str": "success"'* ]]
 }
 
 # _cancel_pod RUN - a pod that was made for the run goes away as it would have with comfy-run, unless somebody needs it; a

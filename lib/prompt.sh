@@ -38,7 +38,8 @@ PROMPT_NOT_KEPT=''  # set when it was cancelled and has finished outputs that co
 
 # prompt_begin RUN PAID_FROM - nothing is submitted yet; the pod is paid for since then (epoch).
 prompt_begin() {
-  PROMPT_RUN=$1 PROMPT_PAID_FROM=$2 PROMPT_ID='' PROMPT_OPEN='' PROMPT_LEFT='' PROMPT_CANCELLED='' PROMPT_NOT_KEPT=''
+  PROMPT_RUN=$1 PROMPT_PAID_FROM=$2 PROMPT_ID=''
+  PROMPT_OPEN='' PROMPT_LEFT='' PROMPT_DONE='' PROMPT_CANCELLED='' PROMPT_NOT_KEPT=''
 }
 
 # prompt_submit - posts the workflow under an id of our own that is on disk first; prompt.json. One that
@@ -174,7 +175,7 @@ _prompt_end_early() {
   case $WATCH_WISH in stop | kill | close) TARGET_AFTER=$WATCH_WISH ;; esac
   [ "$1" != "$EX_CANCEL" ] || PROMPT_CANCELLED=1
   if prompt_cancel && _prompt_was_done; then
-    ui_note "The job was done before it could be cancelled."
+    prompt_tell_done
     PROMPT_CANCELLED=''
     cp -- "$CORE_TMP/cancelled" "$CORE_TMP/history"
     return
@@ -205,6 +206,9 @@ _prompt_limit() {
     _PROMPT_DEADLINE=$((PROMPT_PAID_FROM + BUDGET_SECONDS)) _PROMPT_LIMIT=$EX_COST
   fi
 }
+
+# prompt_tell_done - says that there is nothing to take back any more.
+prompt_tell_done() { ui_note "Run ${PROMPT_RUN##*/} was done on its server before it could be cancelled."; }
 
 # _prompt_was_done - 0 when the prompt that was just cancelled had come to a good end before.
 _prompt_was_done() { [ "$COMFY_STATE" = 'done' ] && [[ $(<"$CORE_TMP/cancelled") == *'"status_str": "success"'* ]]; }
@@ -237,7 +241,7 @@ prompt_withdraw() {
   prompt_cancel || return
   if _prompt_was_done && state_save "$PROMPT_RUN/history.json" <"$CORE_TMP/cancelled"; then
     PROMPT_DONE=1
-    ui_note "The job was done before it could be cancelled."
+    prompt_tell_done
   else
     _prompt_keep
   fi

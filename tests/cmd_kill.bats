@@ -378,7 +378,7 @@ STUB
   double_tell '{"release": true, "hold": null}'
   finish_command
   assert_status 143
-  assert_contains 'done before it could be cancelled' "$stderr"
+  assert_contains 'was done on its server before it could be cancelled' "$stderr"
   assert_equal "$(jq -r '"\(.status) \(.outputs | length)"' "$(the_run)/result.json")" 'success 1'
   assert_file outputs/one_00001_.png
   comfy_run --resume one
