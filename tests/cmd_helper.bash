@@ -258,8 +258,13 @@ pod_field() { "$AUTOPOD_BIN/autopod-info" --json "$1" | jq -r "$2"; }
 # pod_process ID NAME - prints the pid of the pod's sshd or comfyui
 pod_process() { awk -v name="$2" '$1 == name { print $2 }' "$AUTOPOD_HOME/local/$1/processes"; }
 
-# alive PID - 0 when it runs (and isn't merely waiting to be reaped)
-alive() { kill -0 "$1" 2>/dev/null && [ "$(ps -o stat= -p "$1" | cut -c 1)" != Z ]; }
+# alive PID - 0 when it runs (and isn't merely waiting to be reaped, or reaped in this very moment: then ps says nothing)
+alive() {
+  local state
+  kill -0 "$1" 2>/dev/null || return
+  state=$(ps -o stat= -p "$1" | cut -c 1)
+  [ -n "$state" ] && [ "$state" != Z ]
+}
 
 # gone PID - 0 when it no longer runs
 gone() { ! alive "$1"; }
