@@ -119,7 +119,7 @@ double_start() {
   LYING_FAULTS=${1:-"{}"} "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/lying_comfyui.py" --port "${2:-0}" \
     --notes "$BATS_TEST_TMPDIR/executions" >"$out" 2>"$BATS_TEST_TMPDIR/double.err" 3>&- &
   DOUBLE_PID=$!
-  wait_until 20 test -s "$out"
+  wait_until 20 has_line "$out"
   read -r port <"$out"
   DOUBLE=http://127.0.0.1:$port
 }

@@ -93,7 +93,7 @@ relay_start() {
   "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/relay.py" "$1" >"$said" 2>&1 </dev/null 3>&- &
   printf '%s\n' "$!" >>"$BATS_TEST_TMPDIR/relays"
   disown "$!"
-  wait_until 20 test -s "$said" || return
+  wait_until 20 has_line "$said" || return
   read -r RELAY CONTROL <"$said"
 }
 

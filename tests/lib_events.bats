@@ -187,7 +187,7 @@ echo "lost \$EVENTS_LOST" >"$said"
 SH
   bash "$program" 3>&- | head -n 1 >first
   assert_equal "$(jq -r .text <first)" one
-  wait_until 10 test -s "$said"
+  wait_until 10 has_line "$said"
   assert_equal "$(<"$said")" 'lost 1'
   [ -w /dev/full ] || return 0
   rm "$said"

@@ -68,7 +68,7 @@ start_keys() {
   keys_program
   rm -f keys pid before feed
   tmux_start 80 24 sh -c 'stty -g >before; exec bash prog'
-  wait_until 10 test -s pid
+  wait_until 10 has_line pid
   wait_until 5 set_for_keys
   BEFORE=$(<before)
 }
@@ -181,7 +181,7 @@ SH
   keys_program
   tmux_start 80 24 env PS1='$ ' bash --norc -i
   tmux_keys 'bash prog' Enter
-  wait_until 10 test -s pid
+  wait_until 10 has_line pid
   wait_until 5 set_for_keys
   kill -9 "$(<pid)"
   tmux_wait Killed 5
@@ -196,7 +196,7 @@ SH
   keys_program
   tmux_start 80 24 env PS1='$ ' bash --norc -i
   tmux_keys 'bash prog' Enter
-  wait_until 10 test -s pid
+  wait_until 10 has_line pid
   wait_until 5 set_for_keys
   tmux_keys a
   wait_keys 'key a,'

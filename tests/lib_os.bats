@@ -245,7 +245,7 @@ SH
 zombies_are_gone() {
   # The shell becomes a sleep that never asks for its child, which dies only then: the shell itself might ask.
   sh -c 'sleep 0.3 & echo $! >zombie; exec sleep 300' 3>&- &
-  wait_until 5 test -s zombie
+  wait_until 5 has_line zombie
   wait_until 5 eval "ps -o stat= -p $(<zombie) | grep -q Z"
   run lib os "$(<zombie)" <<<'! os_process_start "$1" || echo "a zombie counts"'
   kill "$!"
@@ -311,7 +311,7 @@ with open("port", "w") as file:
     print(server.getsockname()[1], file=file)
 time.sleep(300)
 PY
-  wait_until 10 test -s port
+  wait_until 10 has_line port
   port=$(<port)
   for tool in lsof ss none; do
     assert_matches "^<python[^ ]* \\(pid $!\\)>\$" "$(who_listens "$port")" || { kill "$!" && return 1; }
@@ -371,7 +371,7 @@ s.bind(("127.0.0.1", 0))
 s.listen()
 print(s.getsockname()[1], flush=True)
 time.sleep(300)' >port 3>&- &
-  wait_until 10 test -s port
+  wait_until 10 has_line port
   run lib_both os "$(<port)" <<<'os_port_free "$1" && echo free || echo taken'
   assert_equal "$output" taken
   kill "$!" && wait "$!" || :

@@ -577,7 +577,7 @@ server.serve_forever()
 PY
   "$AUTOPOD_PYTHON" server.py >port 2>complaints </dev/null 3>&- &
   local server=$!
-  wait_until 20 test -s port
+  wait_until 20 has_line port
   url=http://127.0.0.1:$(cat port)
   URL=$url run ctl <<'SH'
 HTTP_TRIES=1

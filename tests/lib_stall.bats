@@ -215,7 +215,7 @@ server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestH
 print(server.server_port, flush=True)
 server.serve_forever()' >port 2>served </dev/null 3>&- &
   SERVER=$!
-  wait_until 10 test -s port
+  wait_until 10 has_line port
   LOG_URL=http://127.0.0.1:$(<port)
 }
 

@@ -74,7 +74,7 @@ BATS
 BATS
   "$ROOT/scripts/test.sh" slow.bats >log 2>&1 &
   runner=$!
-  wait_until 10 test -s pid
+  wait_until 10 has_line pid
   kill -TERM "$runner"
   wait "$runner" || status=$?
   assert_equal "$status" 143

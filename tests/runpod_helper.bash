@@ -18,7 +18,7 @@ runpod_api_start() {
   "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/runpod_api.py" --state "$dir" --ssh-key "$HOME/.ssh/id_ed25519.pub" \
     --comfy-port "$AUTOPOD_COMFY_PORT" "$@" >"$dir/said" 2>"$dir/complaints" </dev/null 3>&- &
   RUNPOD_API_PID=$!
-  wait_until 20 grep -q '^listening' "$dir/said" || { cat "$dir/complaints" >&2 && return 1; }
+  wait_until 20 has_line "$dir/said" || { cat "$dir/complaints" >&2 && return 1; }
   read -r _ port <"$dir/said"
   RUNPOD_TEST_URL=http://127.0.0.1:$port
   export RUNPOD_API_URL=$RUNPOD_TEST_URL/v1 RUNPOD_REST_V2_URL=$RUNPOD_TEST_URL/v2

@@ -394,7 +394,7 @@ print(server.server_port, flush=True)
 server.handle_request()'
 SH
   server >port 2>/dev/null 3>&- &
-  wait_until 10 test -s port
+  wait_until 10 has_line port
   export RUNPOD_API_KEY=rpa_TESTKEY0123456789
   RUNPOD_API_URL=http://127.0.0.1:$(cat port)/ run as 1.14 stop pod p1
   assert_status 0

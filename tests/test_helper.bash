@@ -134,6 +134,9 @@ wait_until() {
   done
 }
 
+# has_line FILE - 0 when FILE begins with a whole line: who writes it may be in the middle of that.
+has_line() { { read -r _ <"$1"; } 2>/dev/null; }
+
 # --- assertions: each says what was wanted and what was there -------------------------------------
 
 _complain() { printf '%s\n' "$@" >&2; }

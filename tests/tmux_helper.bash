@@ -66,7 +66,7 @@ _tmux_hides() { ! _tmux_shows "$1"; }
 
 # tmux_status SECONDS - waits for the command's end and prints its exit status, 128+n after signal n
 tmux_status() {
-  wait_until "$1" test -s "$BATS_TEST_TMPDIR/t.status" || {
+  wait_until "$1" has_line "$BATS_TEST_TMPDIR/t.status" || {
     _complain 'the screen:' "$(tmux_screen)"
     return 1
   }
@@ -75,7 +75,7 @@ tmux_status() {
 
 # tmux_pid - prints the command's process id
 tmux_pid() {
-  wait_until 5 test -s "$BATS_TEST_TMPDIR/t.pid"
+  wait_until 5 has_line "$BATS_TEST_TMPDIR/t.pid"
   cat "$BATS_TEST_TMPDIR/t.pid"
 }
 
