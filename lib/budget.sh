@@ -5,6 +5,10 @@
 [ -z "${_AUTOPOD_BUDGET_SH:-}" ] || return 0 # @guard
 _AUTOPOD_BUDGET_SH=1                         # @guard
 
+. "$AUTOPOD_LIB/core.sh"
+
+BUDGET_STOP_SECONDS=15 # what a provider may take from the order to stop a pod until it doesn't count any more
+
 # Prices are kept in whole micro-dollars: Bash has no fractions, and a second of a cheap pod costs
 # some 50 of them.
 
@@ -63,6 +67,20 @@ budget_seconds() {
   BUDGET_SECONDS=$((limit * 3600 / BUDGET_MICRO))
 }
 
+# budget_rest USD SPENT... - sets BUDGET_REST to what is left of the amount; empty when nothing is.
+budget_rest() {
+  local left
+  BUDGET_REST=''
+  budget_micro "$1" || return 0
+  left=$BUDGET_MICRO
+  shift
+  while [ $# -gt 0 ]; do
+    ! budget_micro "$1" || left=$((left - BUDGET_MICRO))
+    shift
+  done
+  [ "$left" -le 0 ] || printf -v BUDGET_REST '%d.%06d' $((left / 1000000)) $((left % 1000000))
+}
+
 # budget_less USD USD - 0 when the first amount is known and less than the second.
 budget_less() {
   local first
@@ -78,6 +96,75 @@ budget_ceiling() {
   [ -n "$3" ] && budget_micro "$1" && [ "$BUDGET_MICRO" -gt 0 ] || return 0
   budget_cost "$1" $(($3 * 60))
   [ -n "$2" ] && budget_less "$2" "$BUDGET_COST" || BUDGET_CEILING=$BUDGET_COST
+}
+
+# budget_least USD... - sets BUDGET_LEAST to the smallest of those that are amounts; empty when none is.
+budget_least() {
+  local usd least=''
+  BUDGET_LEAST=''
+  for usd in "$@"; do
+    budget_micro "$usd" && { [ -z "$least" ] || [ "$BUDGET_MICRO" -lt "$least" ]; } || continue
+    least=$BUDGET_MICRO BUDGET_LEAST=$usd
+  done
+}
+
+# budget_deadline FROM USD_PER_HOUR SPENT MAX_COST MINUTES - when the limits of something that costs are used up, whichever
+# is first: it runs since FROM (epoch), has cost SPENT dollars before that, may cost MAX_COST in all, and run for MINUTES
+# from FROM on. Either limit may be empty; without a price there is none of cost. Sets BUDGET_DEADLINE (epoch; all are
+# empty when nothing limits), BUDGET_CODE (EX_COST or EX_TIME: which limit that is), BUDGET_CANCEL_AT (what is left from
+# then on is for bringing things home), BUDGET_WARN_AT (nine tenths of the way there), and BUDGET_BILL, the most that can
+# be on the bill: the cost until then, and of the time that the slowest guard and the stop itself may take; empty
+# without a price.
+budget_deadline() {
+  local BUDGET_COST span='' seconds left rate=0 spent=0 grace=$AUTOPOD_STOP_GRACE
+  BUDGET_DEADLINE='' BUDGET_CODE='' BUDGET_WARN_AT='' BUDGET_CANCEL_AT='' BUDGET_BILL=''
+  [ -z "$5" ] || span=$(($5 * 60)) BUDGET_CODE=$EX_TIME
+  ! budget_micro "$2" || rate=$BUDGET_MICRO
+  ! budget_micro "$3" || spent=$BUDGET_MICRO
+  if [ "$rate" -gt 0 ] && budget_micro "$4"; then
+    left=$((BUDGET_MICRO > spent ? BUDGET_MICRO - spent : 0))
+    seconds=$((left * 3600 / rate))
+    [ -n "$span" ] && [ "$span" -le "$seconds" ] || span=$seconds BUDGET_CODE=$EX_COST
+  fi
+  [ -n "$span" ] || return 0
+  [ "$grace" -le $((span / 10)) ] || grace=$((span / 10))
+  BUDGET_DEADLINE=$(($1 + span)) BUDGET_CANCEL_AT=$(($1 + span - grace)) BUDGET_WARN_AT=$(($1 + (span - grace) * 9 / 10))
+  [ "$rate" -gt 0 ] || return 0
+  budget_cost "$2" $((span + AUTOPOD_GUARD_POLL + BUDGET_STOP_SECONDS)) "$spent"
+  BUDGET_BILL=$BUDGET_COST
+}
+
+# budget_hours MINUTES - sets BUDGET_HOURS to a time in words, as "45 min", "12 h" or "12:30 h".
+budget_hours() {
+  if [ "$1" -lt 60 ]; then
+    BUDGET_HOURS="$1 min"
+  else
+    printf -v BUDGET_HOURS '%d:%02d h' $(($1 / 60)) $(($1 % 60))
+    BUDGET_HOURS=${BUDGET_HOURS/:00 h/ h}
+  fi
+}
+
+# budget_limits MAX_COST MINUTES BILL PRICE - sets BUDGET_LIMITS to limits in words, of which either may be empty, as "$5.00
+# or 12:30 h, whichever is first; latest possible bill $5.02". PRICE is that of the pod in words.
+budget_limits() {
+  _budget_limits "$1" "$2"
+  budget_dollars "$3"
+  case $4:$BUDGET_DOLLARS in
+    free:*) BUDGET_LIMITS="$BUDGET_LIMITS; it costs nothing" ;;
+    'price unknown':*) BUDGET_LIMITS="$BUDGET_LIMITS; no price known, and so no latest possible bill" ;;
+    *:?*) BUDGET_LIMITS="$BUDGET_LIMITS; latest possible bill $BUDGET_DOLLARS" ;;
+  esac
+}
+
+# _budget_limits MAX_COST MINUTES - the first part of that.
+_budget_limits() {
+  budget_dollars "$1"
+  BUDGET_LIMITS='no limit of time or cost'
+  [ -z "$BUDGET_DOLLARS" ] || BUDGET_LIMITS="$BUDGET_DOLLARS, no limit of time"
+  [ -n "$2" ] || return 0
+  budget_hours "$2"
+  BUDGET_LIMITS="$BUDGET_HOURS, no limit of cost"
+  [ -z "$BUDGET_DOLLARS" ] || BUDGET_LIMITS="$BUDGET_DOLLARS or $BUDGET_HOURS, whichever is first"
 }
 
 # budget_show USD - sets BUDGET_TEXT to "about $0.02" (rounded up to the cent), "less than $0.01",

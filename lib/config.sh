@@ -32,6 +32,11 @@ AUTOPOD_COMFY_PORT=8188
 AUTOPOD_MAX_PRICE=
 AUTOPOD_ASK_ABOVE=1
 AUTOPOD_MAX_LIFETIME=720
+AUTOPOD_MAX_COST=
+AUTOPOD_MAX_DAILY_COST=
+AUTOPOD_STOP_GRACE=120
+AUTOPOD_GUARD_GRACE=1800
+AUTOPOD_GUARD_POLL=15
 AUTOPOD_LOCAL_COMFYUI=
 AUTOPOD_LOCAL_COMFYUI_ARGS=
 AUTOPOD_LOCAL_PYTHON=
@@ -71,8 +76,11 @@ config_check() {
     config_number AUTOPOD_BOOT_TIMEOUT 1 86400 && config_number AUTOPOD_RECONNECT_TIMEOUT 1 86400 &&
     config_number AUTOPOD_DISK_GB 1 65536 && config_number AUTOPOD_MAX_LIFETIME 1 525600 &&
     config_number AUTOPOD_STALL_TIMEOUT 0 10080 && config_word AUTOPOD_ON_STALL warn cancel stop &&
+    config_number AUTOPOD_STOP_GRACE 0 3600 && config_number AUTOPOD_GUARD_GRACE 1 86400 &&
+    config_number AUTOPOD_GUARD_POLL 1 3600 &&
     config_price AUTOPOD_LOCAL_RATE && config_price AUTOPOD_ASK_ABOVE &&
-    { [ -z "$AUTOPOD_MAX_PRICE" ] || config_price AUTOPOD_MAX_PRICE; }
+    { [ -z "$AUTOPOD_MAX_PRICE" ] || config_price AUTOPOD_MAX_PRICE; } &&
+    config_limit AUTOPOD_MAX_COST && config_limit AUTOPOD_MAX_DAILY_COST
 }
 
 # _config_home - makes the directories of $AUTOPOD_HOME, for nobody else to read; EX_MISSING.
@@ -93,6 +101,24 @@ config_changed() {
   for name in $_CONFIG_SECRETS; do
     [ -z "${!name:-}" ] || CONFIG_CHANGED="$CONFIG_CHANGED${CONFIG_CHANGED:+, }$name (not shown)"
   done
+}
+
+# config_names - sets CONFIG_NAMES to the names of all settings and keys, a blank between them.
+config_names() {
+  local name
+  CONFIG_NAMES=$_CONFIG_SECRETS
+  while IFS='=' read -r name _; do CONFIG_NAMES="$CONFIG_NAMES $name"; done <<<"$_CONFIG_SETTINGS"
+}
+
+# config_value NAME - sets CONFIG_VALUE to what that setting is for a program that is started elsewhere: paths are absolute.
+config_value() {
+  CONFIG_VALUE=${!1:-}
+  case " $_CONFIG_PATHS " in *" $1 "*) ;; *) return 0 ;; esac
+  case $CONFIG_VALUE in
+    '' | /*) ;;
+    */*) CONFIG_VALUE=$PWD/$CONFIG_VALUE ;;
+    *) [ "$1" = AUTOPOD_PYTHON ] || CONFIG_VALUE=$PWD/$CONFIG_VALUE ;; # that one is looked for on PATH
+  esac
 }
 
 # config_number NAME MIN MAX - EX_USAGE when the setting is not a whole number between them.
@@ -117,6 +143,13 @@ config_price() {
   local shape='^[0-9]{1,6}(\.[0-9]{1,6})?$'
   [[ ${!1} =~ $shape ]] ||
     core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be dollars per hour, like 0.44"
+}
+
+# config_limit NAME - EX_USAGE when the setting is neither empty nor an amount of dollars above nothing.
+config_limit() {
+  local shape='^[0-9]{1,6}(\.[0-9]{1,6})?$'
+  [ -z "${!1}" ] || { [[ ${!1} =~ $shape ]] && [[ ${!1} == *[1-9]* ]]; } ||
+    core_fail "$EX_USAGE" "$1 is \"${!1}\", but must be dollars, like 5 or 0.50; empty is no limit"
 }
 
 # _config_tilde NAME - in a file nobody has expanded ~/ yet.

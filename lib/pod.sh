@@ -10,17 +10,26 @@ _AUTOPOD_POD_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/record.sh"
+. "$AUTOPOD_LIB/ledger.sh"
 . "$AUTOPOD_LIB/providers/local.sh"
 . "$AUTOPOD_LIB/providers/runpod.sh"
 
 POD_PROVIDERS='local runpod'
 POD_PACE=0.3               # seconds between two looks at a pod that boots; RunPod is far, and its pods take longer
 POD_YOUNG=${POD_YOUNG:-60} # seconds in which a pod that was made must have got around
+POD_HOLDS=60               # seconds that a stop must have held, for a pod that runs again to have been started
+POD_NOTED=''               # a function that is called when it is on disk that a pod is started, or wished for
 _POD_SEEN=''               # the id of the pod that its provider knew when it was asked last
 # The loaded pod (see pod_load); empty while there is none. Times are epochs; POD_SINCE is when its bill began.
 POD_ID='' POD_NAME='' POD_PROVIDER='' POD_STATUS='' POD_GPU='' POD_RATE='' POD_MONTHLY=''
 POD_SSH_HOST='' POD_SSH_PORT='' POD_SSH_USER='' POD_SSH_KEY='' POD_COMFY_PORT='' POD_SINCE=0 POD_REASON=''
-POD_IMAGE='' POD_DATA_CENTER='' POD_CLOUD='' POD_VOLUME_ID='' POD_VOLUME_MOUNT='' POD_OURS='' POD_LIMIT='' POD_UNTIL=''
+POD_IMAGE='' POD_DATA_CENTER='' POD_CLOUD='' POD_VOLUME_ID='' POD_VOLUME_MOUNT='' POD_OURS=''
+# Its limits: dollars in all, minutes from POD_FROM on, whether it has expressly no limit of time; whether it waits to be
+# handed over, and what somebody began to do to it (stop or terminate) without an end.
+POD_LIMIT='' POD_MINUTES='' POD_UNLIMITED='' POD_FROM=0 POD_WAITING='' POD_ENDING=''
+# When these are used up, see pod_deadline.
+POD_DEADLINE='' POD_DEADLINE_CODE='' POD_WARN_AT='' POD_CANCEL_AT='' POD_BILL=''
 _POD_RAN=0 _POD_RESTED=0 _POD_STATE='' _POD_STATE_AT='' # its record: seconds it ran and stood still before _POD_STATE_AT
 
 # pod_provider NAME - 0, or EX_USAGE when there is no such provider.
@@ -47,58 +56,21 @@ pod_providers_in_use() {
 
 # --- knowing them ---
 
-# What pods.json adds to a provider's pod: whether it is ours, the price at which it was made, and its record.
-_POD_JOIN='
-  def number: if type == "number" then . else null end;
-  def object: if type == "object" then . else {} end;
-  ($known[0] | object) as $all | ($all.pods | object)[.id] as $written | ($all.intents | object) as $intents
-  | ($written | object) as $record | ($record.limits | object) as $limits
-  | .ours = (($written != null) or ($intents[.name // ""] != null) or (.owner != null and .owner == $us))
-  | .maker = ($intents[.name // ""] | object | .maker)
-  | .cost_per_hr = (if (($record.price | number) // 0) > 0 then $record.price else .cost_per_hr // 0 end)
-  # Not every runpodctl tells these.
-  | reduce ("volume", "data_center", "cloud", "image", "created_at") as $key (.; .[$key] //= ($record.pod | object)[$key])
-  | .known = (if $written == null then null else
-      {since: ($record.since | number), from: ($record.from | number), ran: ($record.ran | number), rested: ($record.rested | number),
-       state: $record.state, waiting: ($record.waiting == true), state_at: ($record.state_at | number),
-       limits: {max_cost_usd: ($limits.max_cost_usd | number), minutes: ($limits.minutes | number)}} end)'
-
-# What the variables get from that. The unit separator keeps empty fields apart, which blanks in IFS would not.
-_POD_FIELDS='[.id, .name, .provider, .status, (if .gpu_count > 1 then "\(.gpu_count) × \(.gpu)" else .gpu end),
-  .cost_per_hr, .stopped_usd_per_month, .ssh.host, .ssh.port, .ssh.user, .ssh.key, (.comfy_port // 8188),
-  (.known.since // (.created_at | fromdateiso8601?) // 0), .reason, .image, .data_center, .cloud, .volume.id, .volume.mount,
-  (if .ours then 1 else "" end), .known.limits.max_cost_usd,
-  (if .known.limits.minutes and .known.since and (.known.waiting | not) then (.known.from // .known.since) + .known.limits.minutes * 60 else "" end),
-  (.known.ran // 0), (.known.rested // 0), .known.state, (.known.state_at // .known.since), .maker]
-  | map(. // "" | tostring | gsub("[\u0000-\u001f]"; " ")) | join("\u001f")'
-
-# _pod_jq FILE FILTER [JQ_ARG...] - prints what FILTER makes of the array of pods in FILE, joined with pods.json (without
-# it when that is damaged, which is told); EX_FAIL when the pods make no sense.
-_pod_jq() {
-  local file=$1 filter=$2 known=$AUTOPOD_HOME/pods.json
-  shift 2
-  [ -s "$known" ] || known=/dev/null
-  state_installation || return
-  set -- -n "$@" --arg us "$STATE_INSTALLATION" "[inputs | $_POD_JOIN] | $filter" "$file"
-  if jq --slurpfile known "$known" "$@" 2>/dev/null; then return 0; fi
-  state_read "$AUTOPOD_HOME/pods.json" . >/dev/null || known='' # told
-  if [ -z "$known" ] && jq --slurpfile known /dev/null "$@" 2>/dev/null; then return 0; fi
-  core_fail "$EX_FAIL" "the provider's answer makes no sense" "is its tool damaged? --debug shows what is called"
-}
-
-# pod_load FILE - takes a pod's JSON into the POD_* variables; EX_POD when it isn't a pod.
+# pod_load FILE [now] - takes a pod's JSON into the POD_* variables, and notes what is new, see _pod_observe; EX_POD when it
+# isn't a pod.
 pod_load() {
   local fields
-  fields=$(_pod_jq "$1" ".[] | $_POD_FIELDS" -r) || return
-  _pod_take "$fields" && _pod_observe
+  fields=$(record_jq "$1" ".[] | $RECORD_FIELDS" -r) || return
+  pod_take "$fields" && _pod_observe "${2:-}"
 }
 
-# _pod_take FIELDS - a line of _POD_FIELDS becomes the POD_* variables; EX_POD when it isn't one.
-_pod_take() {
+# pod_take FIELDS - a line of RECORD_FIELDS becomes the POD_* variables, and nothing is noted; EX_POD when it isn't one.
+pod_take() {
   local shape='^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'
   IFS=$'\x1f' read -r POD_ID POD_NAME POD_PROVIDER POD_STATUS POD_GPU POD_RATE POD_MONTHLY POD_SSH_HOST \
     POD_SSH_PORT POD_SSH_USER POD_SSH_KEY POD_COMFY_PORT POD_SINCE POD_REASON POD_IMAGE POD_DATA_CENTER POD_CLOUD \
-    POD_VOLUME_ID POD_VOLUME_MOUNT POD_OURS POD_LIMIT POD_UNTIL _POD_RAN _POD_RESTED _POD_STATE _POD_STATE_AT _ <<<"$1"
+    POD_VOLUME_ID POD_VOLUME_MOUNT POD_OURS POD_LIMIT POD_MINUTES POD_UNLIMITED POD_FROM \
+    POD_WAITING POD_ENDING _POD_RAN _POD_RESTED _POD_STATE _POD_STATE_AT _ < <(printf '%s\n' "$1") # <<< may need room on a disk
   if [ "$POD_PROVIDER" = local ]; then POD_PACE=0.3; else POD_PACE=1; fi
   [[ $POD_ID =~ $shape ]] || {
     POD_ID=''
@@ -106,19 +78,25 @@ _pod_take() {
   }
 }
 
-# _pod_observe - notes in its record that the loaded pod runs or stands still now, if that is new: a stopped pod costs
-# something else. (Somebody else may have stopped it earlier: the cost is told too high then, never too low.)
+# _pod_observe [now] - notes in its record that the loaded pod runs or stands still now, if that is new: a stopped pod costs
+# something else (`now`: it was stopped by our order, and just now; else see ledger_stopped). A failed one may come back,
+# and nobody says that it costs nothing. The time of one that somebody else has started begins anew, if it really stood
+# still: a stop that does not hold changes nothing.
 _pod_observe() {
-  local state=running seconds
-  case $POD_STATUS in stopped | failed | terminated) state=stopped ;; esac
+  local state=running seconds at anew=''
+  case $POD_STATUS in stopped | terminated) state=stopped ;; esac
   [ -n "$_POD_STATE" ] && [ "$_POD_STATE" != "$state" ] || return 0
-  os_now
-  seconds=$((OS_NOW - _POD_STATE_AT))
-  if [ "$state" = stopped ]; then _POD_RAN=$((_POD_RAN + seconds)); else _POD_RESTED=$((_POD_RESTED + seconds)); fi
-  _POD_STATE=$state _POD_STATE_AT=$OS_NOW
-  state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" --arg state "$state" --argjson at "$OS_NOW" \
-    --argjson ran "$_POD_RAN" --argjson rested "$_POD_RESTED" \
-    'if .pods[$id] then .pods[$id] += {state: $state, state_at: $at, ran: $ran, rested: $rested} else . end' || :
+  os_now && at=$OS_NOW
+  [ "$state" != stopped ] || { ledger_stopped "$_POD_STATE_AT" "${1:-}" && at=$LEDGER_UNTIL; }
+  seconds=$((at - _POD_STATE_AT))
+  if [ "$state" = stopped ]; then
+    _POD_RAN=$((_POD_RAN + seconds))
+  else
+    _POD_RESTED=$((_POD_RESTED + seconds))
+    [ "$seconds" -lt "$POD_HOLDS" ] || POD_FROM=$at POD_ENDING='' anew=1
+  fi
+  _POD_STATE=$state _POD_STATE_AT=$at
+  record_state "$POD_ID" "$state" "$at" "$_POD_RAN" "$_POD_RESTED" "$anew" || :
 }
 
 # pod_list [PROVIDER] - prints every pod as the providers see it now, joined with what we know, a line each. When a
@@ -127,7 +105,7 @@ pod_list() {
   local status=0
   core_tmpdir || return
   _pod_lists "${1:-}" || status=$?
-  _pod_jq "$CORE_TMP/listed" '.[]' -c || return
+  record_jq "$CORE_TMP/listed" '.[]' -c || return
   return "$status"
 }
 
@@ -161,7 +139,7 @@ pod_each() {
 
 # pod_json - prints the loaded pod as its provider sees it now, joined with what we know.
 pod_json() {
-  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && _pod_jq "$CORE_TMP/pod.json" '.[]' -c
+  "provider_${POD_PROVIDER}_get" "$POD_ID" >"$CORE_TMP/pod.json" && record_jq "$CORE_TMP/pod.json" '.[]' -c
 }
 
 # pod_refresh - asks the provider for the loaded pod again; EX_POD when there is none any more, EX_TUNNEL.
@@ -182,26 +160,20 @@ _pod_may_come() {
 }
 
 # pod_find REF [PROVIDER [free]] - loads the pod whose id or name begins with REF; with an empty REF the one of ours
-# that runs, or when none does, the only one there is (`free`: only one that runs, and that no other run has made for
-# itself, since it goes away with it).
+# that runs, or when none does, the only one there is (`free`: only one that runs, and is neither about to
+# go nor made by another run for itself, since it goes away with it).
 # EX_USAGE with the list when several could be meant; EX_POD when there is none; then POD_ID is empty.
 pod_find() {
   local line found=0 ids='' listed=0
   POD_ID=''
   core_tmpdir || return
   core_quietly _pod_lists "${2:-}" || listed=$?
-  core_quietly _pod_jq "$CORE_TMP/listed" ". as \$all
-    | (\$free == \"\" and all(\$all[]; (.ours and (.status == \"running\" or .status == \"creating\")) | not)) as \$any
-    | \$all[] | select(
-    if \$ref == \"\" then .ours and (.status == \"running\" or .status == \"creating\" or \$any)
-    elif any(\$all[]; .id == \$ref) then .id == \$ref
-    else (.id | startswith(\$ref)) or (.name // \"\" | startswith(\$ref)) end) | $_POD_FIELDS" -r --arg ref "$1" --arg free "${3:-}" >"$CORE_TMP/found" ||
+  core_quietly record_choose "$CORE_TMP/listed" "$1" "${3:-}" >"$CORE_TMP/found" ||
     core_fail "$EX_FAIL" "$CORE_ERROR" "$CORE_HINT" || return
   while IFS= read -r line; do
-    if [ -z "$1" ] && [ -n "${3:-}" ] && _pod_is_taken "$line"; then continue; fi
-    found=$((found + 1))
-    ids="$ids ${line%%$'\x1f'*}"
-    [ "$found" -gt 1 ] || _pod_take "$line" || return
+    if [ -z "$1" ] && [ -n "${3:-}" ] && record_is_taken "$line"; then continue; fi
+    found=$((found + 1)) ids="$ids ${line%%$'\x1f'*}"
+    [ "$found" -gt 1 ] || pod_take "$line" || return
   done <"$CORE_TMP/found"
   case $found:$listed in
     1:*) _pod_observe ;;
@@ -249,11 +221,7 @@ pod_check_address() {
 _pod_find_hidden() {
   local id provider
   [ -n "$1" ] || return 1
-  IFS=$'\x1f' read -r id provider < <(state_read "$AUTOPOD_HOME/pods.json" -r --arg ref "$1" --arg provider "$2" '
-    .pods // {} | to_entries
-    | map(select((.key | startswith($ref)) or (.value.pod.name // "" | startswith($ref)))
-        | select($provider == "" or .value.provider == $provider))
-    | if length == 1 then "\(.[0].key)\u001f\(.[0].value.provider)" else empty end') || return 1
+  IFS=$'\x1f' read -r id provider < <(record_find "$1" "$2") || return 1
   core_quietly pod_provider "$provider" && core_quietly "provider_${provider}_get" "$id" >"$CORE_TMP/pod.json" &&
     pod_load "$CORE_TMP/pod.json"
 }
@@ -262,12 +230,11 @@ _pod_find_hidden() {
 # pods.json is taken as it was written down, since there are more ways to stop it than that one.
 pod_find_anyhow() {
   local status=0
-  core_quietly pod_find "$1" || status=$?
-  [ "$status" != 0 ] || return 0
+  if core_quietly pod_find "$1"; then return 0; else status=$?; fi
   [ -n "$1" ] || [ "$status" != "$EX_POD" ] || return "$status"
   case $status in
     "$EX_MISSING" | "$EX_TUNNEL")
-      if _pod_recall "$1"; then
+      if pod_recall "$1"; then
         ui_warn "$CORE_ERROR"
         return
       fi
@@ -276,40 +243,45 @@ pod_find_anyhow() {
   core_fail "$status" "$CORE_ERROR" "$CORE_HINT"
 }
 
-# _pod_recall ID - loads a pod from pods.json, as it was when it was made; 1 when it is not there.
-_pod_recall() {
+# pod_recall ID - loads a pod from pods.json, as it was when it was made, without asking anybody; 1 when it is not there.
+pod_recall() {
+  local fields
   state_read "$AUTOPOD_HOME/pods.json" -c --arg id "$1" '.pods[$id].pod // empty' >"$CORE_TMP/pod.json" &&
-    [ -s "$CORE_TMP/pod.json" ] && core_quietly pod_load "$CORE_TMP/pod.json"
-}
-
-# _pod_is_taken FIELDS - 0 when another run has made that pod for itself, or is about to write it down.
-_pod_is_taken() {
-  local maker=${1##*$'\x1f'}
-  state_lock_is_foreign "pod-${1%%$'\x1f'*}" ||
-    { [ -n "$maker" ] && [ "${maker%%-*}" != "$$" ] && os_same_process "${maker%%-*}" "${maker#*-}"; }
+    [ -s "$CORE_TMP/pod.json" ] && fields=$(core_quietly record_jq "$CORE_TMP/pod.json" ".[] | $RECORD_FIELDS" -r) &&
+    core_quietly pod_take "$fields"
 }
 
 # --- what becomes of them ---
 
 # pod_start - starts the loaded pod again after a stop; its address and host key are new, and the time that it may run
-# begins anew. EX_POD.
+# begins anew: on disk before it is started, for the watcher. When nobody can say whether it was started, it stays so
+# there, as one that is to be stopped: EX_POD_LEFT. EX_POD, EX_FAIL.
 pod_start() {
-  "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" || return
+  local was=$POD_STATUS status=0
   os_now
-  state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" --argjson at "$OS_NOW" \
-    'if .pods[$id] then .pods[$id].from = $at else . end' || return
-  pod_load "$CORE_TMP/pod.json"
+  POD_STATUS=creating
+  _pod_observe
+  record_anew "$POD_ID" "$OS_NOW" && "${POD_NOTED:-:}" &&
+    "provider_${POD_PROVIDER}_start" "$POD_ID" >"$CORE_TMP/pod.json" || status=$?
+  [ "$status" != 0 ] || pod_load "$CORE_TMP/pod.json" || return
+  [ "$status" = 0 ] || POD_STATUS=$was
+  [ "$status" != "$EX_POD_LEFT" ] || { pod_begin_end stop && pod_left; } || return
+  _pod_observe now
+  return "$status"
 }
 
 # pod_stop - stops the loaded pod and reads its state back; EX_POD_LEFT when it could not be confirmed.
 pod_stop() {
+  pod_begin_end stop
   core_quietly "provider_${POD_PROVIDER}_stop" "$POD_ID" >"$CORE_TMP/pod.json" &&
-    pod_load "$CORE_TMP/pod.json" && [ "$POD_STATUS" = stopped ] || _pod_is_gone || pod_left
+    pod_load "$CORE_TMP/pod.json" now && [ "$POD_STATUS" = stopped ] || _pod_is_gone || pod_left || return
+  record_change "$POD_ID" 'del(.ending, .ending_by)' || :
 }
 
 # pod_terminate - ends the loaded pod for good and forgets it; EX_POD_LEFT when it could not be
 # confirmed.
 pod_terminate() {
+  pod_begin_end terminate
   until core_quietly "provider_${POD_PROVIDER}_terminate" "$POD_ID"; do
     _pod_is_gone || pod_left || return
     _pod_may_come || break
@@ -319,6 +291,7 @@ pod_terminate() {
   rm -f -- "$AUTOPOD_HOME/logs/tunnel-$POD_ID.log"
   state_unlock "pod-$POD_ID"
   state_unlock "tunnel-$POD_ID" # somebody may have been killed while opening it
+  ledger_close
   state_update "$AUTOPOD_HOME/pods.json" --arg id "$POD_ID" 'del(.pods[$id])'
 }
 
@@ -330,8 +303,17 @@ _pod_is_gone() {
   [ "$status" = "$EX_POD" ]
 }
 
-# pod_left - tells that the loaded pod may still run and what to do; EX_POD_LEFT.
+# pod_begin_end WHAT - notes that the loaded pod is about to be stopped or terminated, and by whom: should that not come to
+# its end, the watcher goes on with it.
+pod_begin_end() {
+  os_process_start "$$" || OS_START=''
+  record_change "$POD_ID" '. + {ending: $what, ending_by: $by}' --arg what "$1" --arg by "$$-$OS_START" || :
+}
+
+# pod_left - tells that the loaded pod may still run and what to do, with a bell for who looks away; EX_POD_LEFT. The
+# watcher goes on trying.
 pod_left() {
+  [ ! -t 2 ] || printf '\a' >&2
   core_fail "$EX_POD_LEFT" "pod $POD_ID may still be running and could not be stopped${CORE_ERROR:+: $CORE_ERROR}" \
     "look now: autopod-info $POD_ID; and end it: autopod-kill $POD_ID${CORE_HINT:+; or $CORE_HINT}"
 }
@@ -347,6 +329,51 @@ pod_cost() {
     *) POD_SECONDS=$((OS_NOW - POD_SINCE)) ;;
   esac
   budget_pod "$POD_RATE" $((POD_SECONDS + 1)) "$POD_MONTHLY" "$rested" # both ends were cut to the second
+}
+
+# pod_deadline - sets when the limits of the loaded pod are used up by its record: POD_DEADLINE, POD_DEADLINE_CODE,
+# POD_WARN_AT, POD_CANCEL_AT and POD_BILL, see budget_deadline. Empty for pods that aren't ours, or don't run. One whose
+# record says nothing about time has AUTOPOD_MAX_LIFETIME.
+pod_deadline() {
+  local BUDGET_COST ran=$_POD_RAN
+  POD_DEADLINE='' POD_DEADLINE_CODE='' POD_WARN_AT='' POD_CANCEL_AT='' POD_BILL=''
+  if [ -n "$POD_UNLIMITED" ]; then _POD_MINUTES=''; else _POD_MINUTES=${POD_MINUTES:-$AUTOPOD_MAX_LIFETIME}; fi
+  [ -n "$POD_OURS" ] && [ "$POD_FROM" != 0 ] || return 0
+  case $POD_STATUS in stopped | terminated) return 0 ;; esac
+  _pod_not_ahead
+  [ -z "$_POD_STATE_AT" ] || ran=$((ran + POD_FROM - _POD_STATE_AT)) # what it ran before POD_FROM
+  budget_pod "$POD_RATE" "$ran" "$POD_MONTHLY" "$_POD_RESTED"
+  budget_deadline "$POD_FROM" "$POD_RATE" "$BUDGET_COST" "$POD_LIMIT" "$_POD_MINUTES"
+  POD_DEADLINE=$BUDGET_DEADLINE POD_DEADLINE_CODE=$BUDGET_CODE POD_BILL=$BUDGET_BILL
+  POD_WARN_AT=$BUDGET_WARN_AT POD_CANCEL_AT=$BUDGET_CANCEL_AT
+}
+
+# _pod_not_ahead - the loaded pod can't run since a time that is yet to come: a clock that was fast has been put right. It
+# counts from now on, in its record too.
+_pod_not_ahead() {
+  os_now
+  [ "$POD_FROM" -gt "$OS_NOW" ] || return 0
+  POD_FROM=$OS_NOW
+  [ -z "$_POD_STATE_AT" ] || [ "$_POD_STATE_AT" -le "$OS_NOW" ] || _POD_STATE_AT=$OS_NOW
+  record_not_after "$POD_ID" "$OS_NOW" || :
+}
+
+# pod_limits_text - sets POD_LIMITS to the limits of the loaded pod in words, as "$5.00 or 12:30 h, whichever is first;
+# latest possible bill $5.02".
+pod_limits_text() {
+  pod_deadline
+  pod_price
+  budget_limits "$POD_LIMIT" "$_POD_MINUTES" "$POD_BILL" "$POD_PRICE"
+  POD_LIMITS=$BUDGET_LIMITS
+}
+
+# pod_set_limits MAX_COST MINUTES UNLIMITED [FROM] - the limits of the loaded pod are these from here on: dollars in all, minutes
+# since FROM (epoch; as it was) and whether it has expressly no limit of time; any may be empty. EX_FAIL.
+pod_set_limits() {
+  local from=${4:-$POD_FROM}
+  record_change "$POD_ID" '. + {from: $from, limits: $limits}' --argjson from "$from" \
+    --argjson limits "$(record_limits "$1" "$2" "$3")" || return
+  POD_LIMIT=$1 POD_MINUTES=$2 POD_UNLIMITED=$3 POD_FROM=$from
 }
 
 # pod_up - sets POD_UP to the seconds since the loaded pod was started last; empty when nobody knows.

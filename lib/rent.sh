@@ -11,8 +11,10 @@ _AUTOPOD_RENT_SH=1                         # @guard
 . "$AUTOPOD_LIB/helper.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/ledger.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/wish.sh"
+. "$AUTOPOD_LIB/cap.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 
 RENT_BOOTS=3               # how many pods that do not become ready are paid for before we give up
@@ -83,11 +85,11 @@ rent_show() {
 }
 
 # rent_pod PROVIDER WISH PURPOSE LIMITS READY - makes the first pod of the plan that can be had and becomes ready, which
-# the function READY waits for; it is loaded then. EX_POD, EX_USAGE, EX_MISSING, EX_TUNNEL, EX_POD_LEFT.
+# the function READY waits for; it is loaded then. EX_POD, EX_USAGE, EX_MISSING, EX_TUNNEL, EX_COST, EX_POD_LEFT.
 rent_pod() {
   local line status boots=0 todo='name other GPUs (--gpu, gpu_type) or data centers, or try later; autopod-gpus shows the stock'
   _RENT_TRIED='' _RENT_AGREED=0
-  rent_plan "$1" "$2" && _rent_can_pay "$1" "$4" || return
+  cap_daily "$1" '' && rent_plan "$1" "$2" && _rent_can_pay "$1" "$4" || return
   for line in "${_RENT_LINES[@]}"; do
     [ "$boots" = 0 ] || ui_step Pod
     _rent_take "$line"
@@ -97,13 +99,14 @@ rent_pod() {
       [ "$status:$PROVIDER_WHY" != "$EX_POD:capacity" ] || continue
       return "$status"
     }
-    _rent_check_price "$2" || return
+    _rent_check_price "$2" && _rent_check_known || return
     _rent_tell
     ui_change "$_RENT_POD"
     [ "$POD_PRICE" != 'price unknown' ] || ui_warn "nobody says what this pod costs: no cost limit can hold"
     status=0
     core_quietly "$5" || status=$?
     [ "$status" != 0 ] || {
+      ledger_ready "$TUNNEL_OPENED_AT"
       os_now
       ui_duration $((OS_NOW - POD_SINCE))
       ui_done "$_RENT_POD" "ready in $UI_TIME"
@@ -122,14 +125,27 @@ _rent_tell() {
   _RENT_POD="$POD_ID, $POD_GPU, $POD_PRICE${POD_DATA_CENTER:+, $POD_DATA_CENTER}${RENT_NOTE:+, $RENT_NOTE}"
 }
 
+# _rent_make PROVIDER WISH PURPOSE LIMITS - makes the candidate at hand, with what AUTOPOD_MAX_DAILY_COST leaves it. Nobody
+# else works that out at the same time: until its limits are on disk they could not be taken into account.
+_rent_make() {
+  local limits=$4
+  PROVIDER_WHY=''
+  if [ -n "$AUTOPOD_MAX_DAILY_COST" ]; then
+    cap_daily "$1" "$(jq -r '.max_cost_usd // empty' <<<"$4")" &&
+      limits=$(jq -c --arg cost "$CAP_COST" '.max_cost_usd = ($cost | tonumber? // null)' <<<"$4") || return
+  fi
+  wish_make "$1" "$(_rent_spec "$2")" "$3" "$limits"
+}
+
 # _rent_ask PROVIDER WISH PURPOSE LIMITS - asks for the candidate at hand; once more when something failed there and no
-# pod was certainly made by it. EX_POD (with PROVIDER_WHY, and quietly, for lack of capacity), EX_MISSING, EX_POD_LEFT.
+# pod was certainly made by it. EX_POD (with PROVIDER_WHY, and quietly, for lack of capacity), EX_MISSING, EX_COST,
+# EX_POD_LEFT.
 _rent_ask() {
   local try status
   ui_progress "asking for $_RENT_LABEL"
   for try in 1 2; do
     status=0
-    core_quietly wish_make "$1" "$(_rent_spec "$2")" "$3" "$4" || status=$?
+    core_quietly cap_locked _rent_make "$@" || status=$?
     [ "$status:$PROVIDER_WHY:$try" = "$EX_POD:ambiguous:1" ] || break
     ui_note "No pod was made ($CORE_ERROR): asking once more."
   done
@@ -218,6 +234,17 @@ _rent_check_price() {
   budget_rate "$max"
   core_fail "$EX_POD" "pod $id costs $rate, not what was listed and more than $BUDGET_RATE: it was ended at once" \
     "name another GPU, or allow that price (--yes, and a higher --max-price if there is one)"
+}
+
+# _rent_check_known - without a price no limit of cost can hold: a pod that has such a limit, and whose price nobody says, is
+# ended at once. EX_POD, EX_POD_LEFT.
+_rent_check_known() {
+  local id=$POD_ID limit=$POD_LIMIT
+  [ -n "$limit" ] && [ "$POD_PROVIDER" != local ] && ! budget_less 0 "$POD_RATE" || return 0
+  _rent_end || return
+  budget_dollars "$limit"
+  core_fail "$EX_POD" "nobody says what pod $id costs, so that its limit of $BUDGET_DOLLARS could not hold: it was ended at once" \
+    "try later, or leave limits of cost out (--max-cost, max_cost_usd, AUTOPOD_MAX_COST, AUTOPOD_MAX_DAILY_COST): limits of time hold"
 }
 
 # _rent_end - ends the pod at hand; when that fails it has been told, and is not tried again: EX_POD_LEFT.

@@ -30,8 +30,8 @@ runpodctl_check() {
   runpodctl_key || core_fail "$EX_MISSING" "there is no RunPod API key" \
     "make one at console.runpod.io/user/settings, and put RUNPOD_API_KEY=... into .env (chmod 600 .env)" || return
   core_tmpdir || return
-  _runpodctl_exec "$CORE_TMP/runpodctl.help" pod list --help || :
-  help=$(<"$CORE_TMP/runpodctl.help")
+  _runpodctl_fifo || :
+  help=$(_runpodctl_help) || : # by no file: a disk that is full must not look like an old runpodctl
   case $help in
     *'runpodctl pod list'*) ;;
     *)
@@ -57,6 +57,12 @@ runpodctl_key() {
   case $RUNPOD_API_KEY in *[![:graph:]]* | *'"'*) return 1 ;; esac
 }
 
+# _runpodctl_help - prints its help; that is no use to a reader who has gone.
+_runpodctl_help() { _runpodctl_exec /dev/stdout pod list --help; }
+
+# _runpodctl_fifo - makes the pipe by which the number of a runpodctl is told, and its time is measured.
+_runpodctl_fifo() { [ -p "$CORE_TMP/runpodctl.fifo" ] || mkfifo -m 600 -- "$CORE_TMP/runpodctl.fifo"; }
+
 # _runpodctl_exec OUT ARG... - runs runpodctl: its words go to OUT, its complaints to runpodctl.error; its status.
 _runpodctl_exec() {
   local out=$1 watch status=0
@@ -65,30 +71,34 @@ _runpodctl_exec() {
     *' --env '*) ui_debug runpodctl "$1 $2 ... (the pod's environment is not shown)" ;;
     *) ui_debug runpodctl "$@" ;;
   esac
-  [ -p "$CORE_TMP/runpodctl.never" ] || mkfifo -m 600 -- "$CORE_TMP/runpodctl.never" || return
-  _runpodctl_watch &
-  watch=$!
-  core_wait _runpodctl_child "$@" >"$out" 2>"$CORE_TMP/runpodctl.error" || status=$?
-  kill -s KILL "$watch" 2>/dev/null || : # what the cleanup starts ignores TERM
-  wait "$watch" 2>/dev/null || :
+  _runpodctl_fifo || return
+  {
+    _runpodctl_watch &
+    watch=$!
+    core_wait _runpodctl_child "$@" >"$out" 2>"$CORE_TMP/runpodctl.error" || status=$?
+    kill -s KILL "$watch" 2>/dev/null || : # what the cleanup starts ignores TERM
+    wait "$watch" 2>/dev/null || :
+  } 6<>"$CORE_TMP/runpodctl.fifo"
   return "$status"
 }
 
-# _runpodctl_watch - ends a runpodctl that takes too long. It waits on a pipe that nobody writes to, since a sleep would
-# outlive it.
+# _runpodctl_watch - ends a runpodctl that takes too long. Its number comes by a pipe, for a file needs room; to that
+# nobody writes again, and so it is what is waited on: a sleep would outlive us.
 _runpodctl_watch() {
+  local pid
   exec >/dev/null 2>&1 7>&- 8>&- 9>&-
-  read -r -t "$RUNPODCTL_SECONDS" _ <>"$CORE_TMP/runpodctl.never" ||
-    { kill -0 "$$" && kill -s KILL "$(<"$CORE_TMP/runpodctl.pid")"; } # without us the number may be anybody's by now
+  read -r pid <&6
+  read -r -t "$RUNPODCTL_SECONDS" _ <&6 ||
+    { kill -0 "$$" && kill -s KILL "$pid"; } # without us the number may be anybody's by now
 }
 
 # _runpodctl_child ARG... - in a process of its own: only there the key is in the environment. runpodctl takes settings
 # from variables without a prefix: an exported TIMEOUT=600 would be 600 ns (read in the source of 2.7.2).
 _runpodctl_child() {
-  sh -c 'echo "$PPID"' >"$CORE_TMP/runpodctl.pid"
+  sh -c 'echo "$PPID"' >&6
   export RUNPOD_API_KEY HOME
   ulimit -f 65536 2>/dev/null || : # kilobytes: what never ends would fill the disk
-  exec env -u TIMEOUT -u GRAPHQLTIMEOUT -u APIKEY -u APIURL -u RESTAPIURL runpodctl "$@" </dev/null
+  exec env -u TIMEOUT -u GRAPHQLTIMEOUT -u APIKEY -u APIURL -u RESTAPIURL runpodctl "$@" </dev/null 6>&-
 }
 
 # runpodctl_ask OUT ARG... - asks, again after a passing fault; the answer, JSON, is in OUT. 1 with RUNPODCTL_WHY and

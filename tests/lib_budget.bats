@@ -289,3 +289,146 @@ SH
 abc: 
 : '
 }
+
+@test "the smallest of several amounts; what is none does not count" {
+  run lib_both budget <<'SH'
+budget_least 5 '' 0.5 abc 12
+echo "$BUDGET_LEAST"
+budget_least '' abc
+echo "<$BUDGET_LEAST>"
+budget_least
+echo "<$BUDGET_LEAST>"
+budget_least 0.50 0.5
+echo "$BUDGET_LEAST"
+SH
+  assert_status 0
+  assert_equal "$output" '0.5
+<>
+<>
+0.50'
+}
+
+@test "what is left of an amount; nothing is empty" {
+  run lib_both budget <<'SH'
+budget_rest 5 1.25 0.0001
+echo "$BUDGET_REST"
+budget_rest 5
+echo "$BUDGET_REST"
+budget_rest 5 4 1
+echo "<$BUDGET_REST>"
+budget_rest 5 9
+echo "<$BUDGET_REST>"
+budget_rest '' 1
+echo "<$BUDGET_REST>"
+budget_rest 5 abc ''
+echo "$BUDGET_REST"
+SH
+  assert_status 0
+  assert_equal "$output" '3.749900
+5.000000
+<>
+<>
+<>
+5.000000'
+}
+
+# deadlines - prints for each line FROM,USD_PER_HOUR,SPENT,MAX_COST,MINUTES of stdin what budget_deadline makes of it
+deadlines() {
+  { cat && printf 'END\n'; } >cases
+  lib_both budget <<'SH'
+AUTOPOD_STOP_GRACE=120 AUTOPOD_GUARD_POLL=15
+while IFS=, read -r from rate spent cost minutes; do
+  [ "$from" != END ] || break
+  BUDGET_COST=mine
+  budget_deadline "$from" "$rate" "$spent" "$cost" "$minutes"
+  echo "$from,$rate,$spent,$cost,$minutes: $BUDGET_DEADLINE $BUDGET_CODE $BUDGET_CANCEL_AT $BUDGET_WARN_AT $BUDGET_BILL $BUDGET_COST"
+done <cases
+SH
+}
+
+@test "a deadline: by cost or by time, whichever is first; what was spent before counts" {
+  run deadlines <<'CASES'
+1000,2.4,0,5,750
+1000,2.4,0,5,125
+1000,2.4,0,5,124
+1000,2.4,1,5,750
+1000,2.4,0,,750
+1000,2.4,0,5,
+1000,3600,0,8,
+1000,0.000001,0,999999,60
+CASES
+  assert_status 0
+  assert_equal "$output" '1000,2.4,0,5,750: 8500 11 8380 7642 5.0200 mine
+1000,2.4,0,5,125: 8500 10 8380 7642 5.0200 mine
+1000,2.4,0,5,124: 8440 10 8320 7588 4.9800 mine
+1000,2.4,1,5,750: 7000 11 6880 6292 5.0200 mine
+1000,2.4,0,,750: 46000 10 45880 41392 30.0200 mine
+1000,2.4,0,5,: 8500 11 8380 7642 5.0200 mine
+1000,3600,0,8,: 1008 11 1008 1007 38.0000 mine
+1000,0.000001,0,999999,60: 4600 10 4480 4132 0.0001 mine'
+}
+
+@test "a deadline: used up already, nothing that limits, no price, what is no amount" {
+  run deadlines <<'CASES'
+1000,1,5,5,60
+1000,1,9,5,
+1000,1,0,,
+1000,0,0,5,60
+1000,,,5,
+1000,abc,0,5,60
+1000,1,0,abc,60
+1000,1,abc,5,
+CASES
+  assert_status 0
+  assert_equal "$output" '1000,1,5,5,60: 1000 11 1000 1000 5.0084 mine
+1000,1,9,5,: 1000 11 1000 1000 9.0084 mine
+1000,1,0,,:      mine
+1000,0,0,5,60: 4600 10 4480 4132  mine
+1000,,,5,:      mine
+1000,abc,0,5,60: 4600 10 4480 4132  mine
+1000,1,0,abc,60: 4600 10 4480 4132 1.0084 mine
+1000,1,abc,5,: 19000 11 18880 17092 5.0084 mine'
+}
+
+@test "the warning comes before what is left is for bringing things home, however short the limit is" {
+  run lib_both budget <<'SH'
+AUTOPOD_GUARD_POLL=15
+for AUTOPOD_STOP_GRACE in 0 1 120 3600; do
+  for minutes in 1 2 10 19 20 21 720; do
+    budget_deadline 0 1 0 '' "$minutes"
+    [ "$BUDGET_WARN_AT" -lt "$BUDGET_CANCEL_AT" ] && [ "$BUDGET_CANCEL_AT" -le "$BUDGET_DEADLINE" ] &&
+      [ $((BUDGET_DEADLINE - BUDGET_CANCEL_AT)) -le "$AUTOPOD_STOP_GRACE" ] &&
+      [ $((BUDGET_DEADLINE - BUDGET_CANCEL_AT)) -le $((minutes * 6)) ] || echo "wrong: $AUTOPOD_STOP_GRACE $minutes"
+  done
+done
+SH
+  assert_status 0
+  assert_equal "$output" ''
+}
+
+@test "limits in words" {
+  run lib_both budget <<'SH'
+while IFS=, read -r cost minutes bill price; do
+  budget_limits "$cost" "$minutes" "$bill" "$price"
+  echo "$BUDGET_LIMITS"
+done <<'CASES'
+5,750,5.02,$2.40/h
+5,720,5.02,$2.40/h
+0.001,45,0.031,$2.40/h
+,60,2.42,$2.40/h
+5,,5.02,$2.40/h
+,,,$2.40/h
+5,59,,price unknown
+,1,,free
+CASES
+SH
+  assert_status 0
+  assert_equal "$output" '$5.00 or 12:30 h, whichever is first; latest possible bill $5.02
+$5.00 or 12 h, whichever is first; latest possible bill $5.02
+$0.01 or 45 min, whichever is first; latest possible bill $0.04
+1 h, no limit of cost; latest possible bill $2.42
+$5.00, no limit of time; latest possible bill $5.02
+no limit of time or cost
+$5.00 or 59 min, whichever is first; no price known, and so no latest possible bill
+1 min, no limit of cost; it costs nothing'
+}

@@ -405,3 +405,136 @@ CASES
   run rent <<<"get '{}' '{\"max_cost_usd\":5}'"
   assert_status 0
 }
+
+# --- what it may cost in a day --------------------------------------------------------------------
+
+# spent USD - a pod that has cost that much today is in the ledger
+spent() {
+  jq -n -c --argjson usd "$1" 'now | floor as $now | {pod: "old1", provider: "runpod", usd_per_hour: 1, since: $now, ended: $now,
+    seconds_stopped: 0, cost_usd: $usd, usd: {disk: 0}, running: []}' >"$AUTOPOD_HOME/ledger.jsonl"
+}
+
+# limit - prints the limit of cost of the pod that was made
+limit() { jq -c '.pods[].limits.max_cost_usd' "$AUTOPOD_HOME/pods.json"; }
+
+@test "a day's limit: what is left of it is the pod's, unless it has a lower one; without any nothing is worked out" {
+  make_home
+  spent 3
+  local day wanted limits
+  while IFS='|' read -r day limits wanted; do
+    rm -f "$AUTOPOD_HOME/pods.json"
+    echo 0.4 >fates
+    echo ready >boots
+    AUTOPOD_MAX_DAILY_COST=$day run rent <<<"get '{}' '$limits'"
+    assert_status 0
+    assert_equal "$(limit)" "$wanted" "$day $limits"
+    assert_equal "$(jq -c '.pods[].limits.minutes' "$AUTOPOD_HOME/pods.json")" 60
+    refute_exists "$AUTOPOD_HOME/locks/daily"
+  done <<'CASES'
+5|{"minutes":60}|2
+5|{"minutes":60,"max_cost_usd":1.5}|1.5
+5|{"minutes":60,"max_cost_usd":9}|2
+|{"minutes":60,"max_cost_usd":9}|9
+|{"minutes":60}|null
+CASES
+}
+
+@test "who works out what a day leaves does so alone, until it is written down" {
+  make_home
+  run lib 'config cap' <<'SH'
+ui_init
+config_load
+held() { [ -L "$AUTOPOD_HOME/locks/daily" ] && echo "$1 held" || echo "$1 free"; }
+job() {
+  held begun
+  "$POD_NOTED"
+  held noted
+  return 7
+}
+AUTOPOD_MAX_DAILY_COST=5
+cap_locked job || echo "$?"
+cap_locked held again
+held after
+AUTOPOD_MAX_DAILY_COST=
+cap_locked job || echo "$? <$POD_NOTED>"
+AUTOPOD_MAX_DAILY_COST=5 STATE_LOCK_SECONDS=0
+ln -s "$(os_process_start $PPID && echo "$PPID-$OS_START")" "$AUTOPOD_HOME/locks/daily"
+cap_locked held never || echo "code $?"
+SH
+  assert_contains 'begun held
+noted free
+7
+again held
+after free
+begun free
+noted free
+7 <>'
+  assert_contains 'another autopod is at the daily limit of cost'
+  assert_contains 'code 1'
+  refute_contains never
+}
+
+@test "a day's limit that is used up: exit 11, what to do, and nobody is asked for a pod" {
+  make_home
+  spent 5
+  AUTOPOD_MAX_DAILY_COST=5 run rent <<<"get '{}' '{\"minutes\":60}'"
+  assert_status 11
+  assert_contains "today's pods have cost \$5.00"
+  assert_contains 'AUTOPOD_MAX_DAILY_COST is $5'
+  assert_contains 'allow more a day'
+  happened
+}
+
+@test "a day's limit counts what pods that run may still cost, and those that others are just making" {
+  make_home
+  local now
+  now=$(date +%s)
+  jq -n -c --argjson now "$now" '{pods: {run1: {provider: "runpod", since: $now, price: 0.4, limits: {max_cost_usd: 3, minutes: 6000}, ran: 0, rested: 0,
+      state: "running", state_at: $now, pod: {id: "run1"}}},
+    intents: {"autopod-other": {provider: "runpod", at: $now, maker: "1-1", list_price: 0.4, limits: {max_cost_usd: 2, minutes: 6000}}}}' \
+    >"$AUTOPOD_HOME/pods.json"
+  AUTOPOD_MAX_DAILY_COST=5 run rent <<<"get '{}' '{\"minutes\":60}'"
+  assert_status 11
+  assert_contains 'those that run may still cost $5.0'
+  happened
+  echo 0.4 >fates
+  echo ready >boots
+  AUTOPOD_MAX_DAILY_COST=6 run rent <<<"get '{}' '{\"minutes\":60}'"
+  assert_status 0
+  assert_equal "$(jq '.pods.pod1.limits.max_cost_usd | . > 0.9 and . < 1' "$AUTOPOD_HOME/pods.json")" true "$(limit)"
+}
+
+@test "a day's limit: what a pod that did not boot has cost is gone for the next one" {
+  make_home
+  printf '0.4\n0.49\n' >fates
+  printf '5 refused\nready\n' >boots
+  AUTOPOD_MAX_DAILY_COST=5 run rent <<'SH'
+ledger_close() {
+  os_now
+  printf '{"pod":"pod1","since":%d,"ended":%d,"cost_usd":1.5,"running":[],"usd":{"disk":0},"seconds_stopped":0}\n' \
+    "$OS_NOW" "$OS_NOW" >"$AUTOPOD_HOME/ledger.jsonl"
+}
+get '{}' '{}'
+SH
+  assert_status 0
+  assert_equal "$(limit)" 3.5
+}
+
+@test "a limit of cost, and nobody says the price: the pod is ended at once, and what to do is said" {
+  printf '{"id":"NVIDIA A40","name":"A40","memory_gb":48,"price":{},"clouds":["secure"],"stock":"High","available":true,"data_centers":null}\n' >gpus
+  echo 0 >fates
+  run rent <<<"get '{\"gpu_type\":\"A40\"}' '{\"max_cost_usd\":5,\"minutes\":60}'"
+  assert_status 4
+  assert_contains 'nobody says what pod pod1 costs, so that its limit of $5.00 could not hold: it was ended at once'
+  assert_contains 'AUTOPOD_MAX_COST'
+  happened 'asked NVIDIA A40||secure|1' 'terminated pod1'
+  assert_equal "$(jq -c .pods "$AUTOPOD_HOME/pods.json")" '{}'
+}
+
+@test "a pod whose price is only listed has that, and its limit of cost" {
+  echo 0 >fates
+  echo ready >boots
+  run rent <<<"get '{\"gpu_type\":\"A40\"}' '{\"max_cost_usd\":5}'; pod_limits_text; echo \"\$POD_LIMITS\""
+  assert_status 0
+  assert_contains '$5.00 or 12 h, whichever is first; latest possible bill $4.8'
+}

@@ -77,6 +77,31 @@ SH
   assert_contains 'upgrade it'
 }
 
+@test "on a disk without any room a runpodctl is taken for what it is, and one that hangs is ended all the same" {
+  stub runpodctl <<'SH'
+case "$*" in
+  'pod list --help') printf 'Usage:\n  runpodctl pod list [flags]\n\nFlags:\n  -a, --all   show all pods\n' && exit ;;
+esac
+exec tail -f /dev/null
+SH
+  run lib 'config runpodctl' <<SH
+export RUNPOD_API_KEY=$KEY RUNPODCTL_PAUSES=
+ui_init
+core_trap
+config_load
+core_tmpdir
+trap '' XFSZ
+ulimit -f 0
+runpodctl_check
+echo "features:\$_RUNPODCTL_FEATURES"
+RUNPODCTL_SECONDS=1
+runpodctl_order "\$CORE_TMP/out" pod stop x || echo "\$RUNPODCTL_WHY"
+SH
+  assert_status 0
+  assert_contains 'features:2 all'
+  assert_contains unanswered
+}
+
 @test "the second generation is known by its help; whether it can list all, too" {
   local generation
   run ctl <<'SH'

@@ -10,6 +10,8 @@ rows_start() {
   export HTTP_TRIES=2 RUNPODCTL_PAUSES=0.1
   mkdir -p "$AUTOPOD_HOME"
   printf '%s\n' "$INSTALLATION" >"$AUTOPOD_HOME/installation"
+  ACCOUNT=$(bash -c '. "${DOUBLES_TREE:-$ROOT}/lib/os.sh" && os_sha256 <(printf "autopod %s" "$RUNPOD_API_KEY")')
+  ACCOUNT=${ACCOUNT:0:12} # as records name our key
 }
 
 # row [JSON] - a pod with our stamp that nobody has written down, JSON merged over it (see add_pods in
@@ -29,9 +31,9 @@ foreign_row() {
 written() {
   local file=$AUTOPOD_HOME/pods.json at=$(($(date +%s) - ${2:-0}))
   [ -s "$file" ] || echo '{}' >"$file"
-  jq -c --arg id "$POD" --argjson at "$at" --argjson limits "${1:-"{}"}" \
+  jq -c --arg id "$POD" --arg account "$ACCOUNT" --argjson at "$at" --argjson limits "${1:-"{}"}" \
     --arg name "$(runpod_state ".pods[] | select(.id == \"$POD\").name")" '
-    .pods[$id] = {provider: "runpod", since: $at, price: 0.4, limits: $limits,
+    .pods[$id] = {provider: "runpod", account: $account, since: $at, price: 0.4, limits: $limits,
       ran: 0, rested: 0, state: "running", state_at: $at,
       pod: {id: $id, name: $name, provider: "runpod", status: "running", gpu: "A40", gpu_count: 1, cost_per_hr: 0.4}}' \
     "$file" >"$file.new"

@@ -109,9 +109,10 @@ provider_runpod_list() {
 }
 
 # provider_runpod_start ID - starts a stopped pod; its address is new. Prints the pod, also one that runs already.
-# EX_POD when its machine has no free GPU any more: then it is stopped again.
+# EX_POD when its machine has no free GPU any more: then it is stopped again. EX_POD_LEFT when nobody can say whether it
+# starts: the order may still be on its way.
 provider_runpod_start() {
-  local why said
+  local why said pause status=0
   _runpod_id "$1" && provider_runpod_check || return
   runpodctl_order "$CORE_TMP/runpodctl.answer" pod start "$1" || {
     why=$RUNPODCTL_WHY said=$RUNPODCTL_SAID
@@ -119,15 +120,31 @@ provider_runpod_start() {
       gone) _runpod_no_pod "$1" || return ;;
       capacity) _runpod_no_gpu "$1" || return ;;
       other | usage | ambiguous | unanswered) # it runs already, or all the same
-        _runpod_state "$1"
+        for pause in 0 $RUNPOD_SETTLE; do
+          [ "$pause" = 0 ] || core_sleep "$pause"
+          _runpod_state "$1"
+          case $why:$_RUNPOD_STATE in ambiguous:stopped | unanswered:stopped) ;; *) break ;; esac
+        done
         [ "$_RUNPOD_STATE" != running ] || why=''
         ;;
     esac
     RUNPODCTL_WHY=$why RUNPODCTL_SAID=$said
-    [ -z "$why" ] || _runpod_told "$EX_POD" "pod $1 can't be started" || return
+    case $why in
+      '') ;;
+      ambiguous | unanswered)
+        _runpod_told "$EX_POD_LEFT" "nobody can say whether it was started"
+        return "$EX_POD_LEFT"
+        ;;
+      *) _runpod_told "$EX_POD" "pod $1 can't be started" || return ;;
+    esac
   }
   ssh_forget "$1" # it may have been stopped elsewhere
-  provider_runpod_get "$1" >"$CORE_TMP/runpod.started" || return
+  provider_runpod_get "$1" >"$CORE_TMP/runpod.started" || status=$?
+  case $status in
+    0) ;;
+    "$EX_POD") return "$status" ;;
+    *) core_fail "$EX_POD_LEFT" "it was started, and can't be looked at: $CORE_ERROR" "$CORE_HINT" || return ;;
+  esac
   [ "$(jq -r '.gpu_count' "$CORE_TMP/runpod.started")" != 0 ] || {
     provider_runpod_stop "$1" >/dev/null || return
     _runpod_no_gpu "$1"
@@ -187,6 +204,21 @@ provider_runpod_volumes() {
     | {id, name, size_gb: .size, data_center: .dataCenterId,
        usd_per_month: (([.size // 0, 1000] | min * $up_to_1_tb) + ([(.size // 0) - 1000, 0] | max * $above)
          | . * 100 | round / 100)}' "$CORE_TMP/runpod.volumes"
+}
+
+# provider_runpod_billing FROM TO - prints what RunPod bills for the time between these (epochs), {"pod","usd"} a line;
+# by the hour for up to three days, by the day for more. EX_TUNNEL, EX_MISSING.
+provider_runpod_billing() {
+  local bucket=day args
+  [ $(($2 - $1)) -gt 259200 ] || bucket=hour
+  provider_runpod_check || return
+  args=(billing pods --bucket-size "$bucket" --start-time "$(jq -n -r "$1 | todate")" --end-time "$(jq -n -r "$2 | todate")")
+  # The newest ones always tell it by the pod, and refuse to be asked for it; those before did by the GPU.
+  runpodctl_ask "$CORE_TMP/runpod.billing" "${args[@]}" --grouping podId ||
+    { [ "$RUNPODCTL_WHY" = usage ] && runpodctl_ask "$CORE_TMP/runpod.billing" "${args[@]}"; } ||
+    _runpod_told "$EX_TUNNEL" "RunPod's bill can't be read" || return
+  jq -c '.[] | objects | select(.podId | type == "string") | {pod: .podId, usd: (.totalAmount // .amount // 0)}' \
+    "$CORE_TMP/runpod.billing"
 }
 
 # provider_runpod_self_stop_script ID - prints POSIX sh that stops the pod from inside it, by the pod's own key,
