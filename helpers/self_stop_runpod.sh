@@ -7,7 +7,7 @@
 
 # The environment of the container reaches its first process, but not every shell that ssh starts, and some only
 # with quotes around the values (see pod_session.sh).
-of_container() { tr '\0' '\n' </proc/1/environ 2>/dev/null | sed -n "s/^$1=//p"; }
+of_container() { { tr "\\0" "\\n" </proc/1/environ | sed -n "s/^$1=//p"; } 2>/dev/null; }
 
 : "${RUNPOD_API_KEY:=$(of_container RUNPOD_API_KEY)}"
 RUNPOD_API_KEY=${RUNPOD_API_KEY#\"} RUNPOD_API_KEY=${RUNPOD_API_KEY%\"}

@@ -17,6 +17,9 @@ SSH_REASON='' SSH_SAID=''        # see ssh_reason
 SSH_READY=autopod-tunnel-is-open # what a tunnel's log says once its local port is bound,
 SSH_POD='autopod-pod-is '        # and then which pod is at the other end (helpers/pod_session.sh)
 SSH_LOCAL='autopod-local-port '  # what it begins with: the local port, for who opens it again
+SSH_PROCESS='autopod-ssh-is '    # the number and the start of its ssh
+SSH_GUARD='autopod-guard-is '    # what its session says of the guard on the pod: dead, or alive DEADLINE
+SSH_BEAT=5                       # seconds between two signs that it gives of us there
 
 # ssh_make_key FILE COMMENT - makes an ed25519 key pair without a passphrase; EX_FAIL.
 ssh_make_key() {
@@ -69,6 +72,28 @@ ssh_run() {
   core_wait ssh -T "${_SSH_OPTIONS[@]}" -p "$3" "$4@$2" "$6"
 }
 
+# ssh_ask SECONDS POD_ID HOST PORT USER KEY CMD - as ssh_run, but ended after SECONDS; then 255.
+ssh_ask() {
+  local seconds=$1 job until
+  shift
+  _ssh_options "$1" "$5"
+  ui_debug ssh -p "$3" "$4@$2" "$6"
+  os_now
+  until=$((OS_NOW + seconds))
+  ssh -T "${_SSH_OPTIONS[@]}" -p "$3" "$4@$2" "$6" <&0 &
+  job=$!
+  while os_process_start "$job"; do
+    os_now
+    [ "$OS_NOW" -lt "$until" ] || {
+      kill "$job" 2>/dev/null
+      wait "$job" 2>/dev/null
+      return 255
+    }
+    core_sleep 0.03
+  done
+  wait "$job"
+}
+
 # ssh_login POD_ID HOST PORT USER KEY [CMD...] - at a terminal and without CMD: ssh takes the place of
 # this process. Else it runs CMD (without one a shell that reads stdin) with our stdin, stdout and
 # stderr, each word of CMD arriving as the word it is; its status; EX_TUNNEL, told, when there is no
@@ -110,19 +135,43 @@ _ssh_quote() {
 # the local port is bound (and ends before it, when the port is taken), so an answer on that port can
 # only come from this pod. LocalCommand goes to $SHELL, which may be nologin: we name one.
 # With a session, not -N: only then sshd sets TCP_NODELAY, without which each answer that is written in
-# two pieces (every /view) waits 40 ms for an acknowledgement (measured, OpenSSH 9.2). The session reads
-# a pipe that nobody writes to, and ends with the link. First of all it says which pod it is on.
+# two pieces (every /view) waits 40 ms for an acknowledgement (measured, OpenSSH 9.2). The session says which pod it is
+# on, and passes our heartbeat on to the guard there. It ends with the link.
 ssh_tunnel() {
-  local pipe=$CORE_TMP/tunnel.$RANDOM
+  local pipe=$CORE_TMP/tunnel.$RANDOM beat=$((${AUTOPOD_GUARD_GRACE:-0} / 3)) log=$8
+  [ "$beat" -lt "$SSH_BEAT" ] || beat=$SSH_BEAT
+  [ "$beat" -gt 0 ] || beat=1
   _ssh_options "$1" "$5"
   _ssh_session
   ui_debug ssh -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2"
-  mkfifo -m 600 -- "$pipe" || return
-  os_spawn "$8" env SHELL=/bin/sh ssh -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
-    -o PermitLocalCommand=yes -o "LocalCommand=echo $SSH_READY" \
-    -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2" "exec sh -c '$_SSH_SESSION'" <>"$pipe"
-  rm -f -- "$pipe"
+  mkfifo -m 600 -- "$pipe.in" "$pipe.out" || return
+  BASH_ENV='' os_spawn "$log" "$BASH" -c "$_SSH_BEATING" autopod-tunnel "$pipe" "$_SSH_BEATS" "$beat" \
+    ssh -T "${_SSH_OPTIONS[@]}" -o ExitOnForwardFailure=yes \
+    -o PermitLocalCommand=yes -o "LocalCommand=echo $SSH_READY >&2" \
+    -L "127.0.0.1:$6:127.0.0.1:$7" -p "$3" "$4@$2" "exec sh -c '$_SSH_SESSION'" <>"$pipe.in"
+  ! os_process_start "$OS_PID" || { printf '%s%s %s\n' "$SSH_PROCESS" "$OS_PID" "$OS_START" >>"$log"; } 2>/dev/null || :
 }
+
+# What starts a tunnel's ssh: first the process that writes its heartbeat, whose stdin ends when ssh does, however ssh is
+# ended: ssh alone has the other end of that pipe, as its stdout. The other way round, too: who writes has the only other
+# end of ssh's stdin, and when that ends, so does the session, and ssh with it; a tunnel that beats no more is no good.
+# Then this becomes ssh.
+_SSH_BEATING='exec 3>>"$1.in" 0<"$1.in" 1<>"$1.out" 4<"$1.out" || exit
+(exec "$BASH" -c "$2" autopod-heartbeat "$3" <&4 >&3 2>/dev/null 3>&- 4>&- &)
+rm -f -- "$1.in" "$1.out"
+shift 3
+SHELL=/bin/sh exec "$@" 3>&- 4>&-'
+# Not by `read -t` (see os_read). Should the one that waits for the end of ssh be killed, the other ends with its next beat.
+_SSH_BEATS='(
+  trap "kill -9 \$!; exit" TERM
+  while printf "\n"; do
+    sleep "$1" </dev/null >/dev/null &
+    wait "$!"
+  done
+) </dev/null &
+exec >/dev/null
+while read -r _; do :; done
+kill $(jobs -rp)'
 
 # _ssh_session - sets _SSH_SESSION to what a tunnel's session runs on the pod.
 _ssh_session() {
@@ -161,7 +210,10 @@ ssh_reason() {
       *'Connection refused'*) SSH_REASON=refused ;;
       *'timed out'* | *'No route to host'* | *'Network is unreachable'*) SSH_REASON=timeout ;;
     esac
-    case $line in '' | "$SSH_READY" | "$SSH_POD"* | "$SSH_LOCAL"*) ;; *) SSH_SAID=${line%$'\r'} ;; esac
+    case $line in
+      '' | "$SSH_READY" | "$SSH_POD"* | "$SSH_LOCAL"* | "$SSH_PROCESS"* | "$SSH_GUARD"*) ;;
+      *) SSH_SAID=${line%$'\r'} ;;
+    esac
   done <"$1"
 }
 

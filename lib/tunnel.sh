@@ -13,21 +13,23 @@ _AUTOPOD_TUNNEL_SH=1                         # @guard
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/guard.sh"
 . "$AUTOPOD_LIB/comfy.sh"
 
 TUNNEL_PORTS_TRIED=50   # how far above AUTOPOD_PORT a free port is looked for
 TUNNEL_LOGIN_SECONDS=20 # for one try of ssh to log in and bind the port
 TUNNEL_GRACE=20         # for a pod that worked and has failed: somebody, or something, may bring it back
 TUNNEL_WISH_PORT=''     # --port: this local port, or none
-TUNNEL_PAUSE=core_sleep # what waits; another one shows for itself what goes on, and 1 from it ends the waiting
-# The tunnel of the loaded pod, as it was found or opened last; TUNNEL_KEEP: it was asked for by itself (tunnels_keep).
-TUNNEL_URL='' TUNNEL_PORT='' TUNNEL_PID='' TUNNEL_SINCE='' TUNNEL_ADDRESS='' TUNNEL_OPENED='' TUNNEL_KEEP=''
+# What waits; another one shows for itself what goes on. What is asked before each pause. 1 from either ends the waiting.
+TUNNEL_PAUSE=core_sleep TUNNEL_WHILE=true
+# The tunnel of the loaded pod, as it was found or opened last; TUNNEL_KEEP: it was asked for by itself (tunnels_keep);
+# TUNNEL_OPENED_AT: when ssh was started for it (milliseconds since 1970), if that was here.
+TUNNEL_URL='' TUNNEL_PORT='' TUNNEL_PID='' TUNNEL_SINCE='' TUNNEL_ADDRESS='' TUNNEL_OPENED='' TUNNEL_KEEP='' TUNNEL_OPENED_AT=''
 # In jq: which records make sense. What else stands in tunnels.json is as good as nothing.
 TUNNEL_VALID='def valid: type == "object" and ([.pid, .port, .remote_port // 1] | all(type == "number" and . > 0 and . == floor))
   and .port < 65536 and (.start | type == "string" and test("^[A-Za-z0-9.]+$"));'
 _TUNNEL_START='' _TUNNEL_REMOTE='' _TUNNEL_STRANGER='' _TUNNEL_FORMER='' _TUNNEL_USER='' _TUNNEL_KEPT=''
-_TUNNEL_WORKED=''    # the pod whose ComfyUI has answered us,
-_TUNNEL_FAILED_AT='' # and since when its provider says that it has failed
+_TUNNEL_WORKED='' _TUNNEL_FAILED_AT='' # the pod whose ComfyUI has answered us, and since when its provider says that it has failed
 
 # tunnel_ensure SECONDS - makes sure that ComfyUI of the loaded pod answers at TUNNEL_URL: reuses
 # the tunnel that there is, or opens one, and waits for a booting pod (at most SECONDS).
@@ -166,8 +168,8 @@ _tunnel_forget() {
 # ended; EX_FAIL.
 _tunnel_record() {
   os_process_start "$OS_PID" || OS_START=gone # it ended at once: its log says why
-  os_utc
-  TUNNEL_PID=$OS_PID _TUNNEL_START=$OS_START TUNNEL_SINCE=$OS_UTC
+  os_utc && os_now_ms
+  TUNNEL_PID=$OS_PID _TUNNEL_START=$OS_START TUNNEL_SINCE=$OS_UTC TUNNEL_OPENED_AT=$OS_MS
   TUNNEL_ADDRESS=$POD_SSH_USER@$POD_SSH_HOST:$POD_SSH_PORT
   state_update "$AUTOPOD_HOME/tunnels.json" --arg pod "$POD_ID" --argjson pid "$TUNNEL_PID" \
     --arg start "$_TUNNEL_START" --argjson port "$1" --argjson remote "$POD_COMFY_PORT" --arg at "$TUNNEL_SINCE" --arg address "$TUNNEL_ADDRESS" \
@@ -199,8 +201,7 @@ _tunnel_answers() {
   local left
   os_now
   left=$((_TUNNEL_DEADLINE - OS_NOW))
-  [ "$left" -ge 2 ] || left=2
-  [ "$left" -le 15 ] || left=15
+  left=$((left < 2 ? 2 : left > 15 ? 15 : left))
   [ "$TUNNEL_PAUSE" = core_sleep ] || [ "$left" -le 5 ] || left=5 # meanwhile nothing is shown, and no key obeyed
   comfy_answers "$TUNNEL_URL" "$left" || return 1
   _TUNNEL_WORKED=$POD_ID _TUNNEL_FAILED_AT=''
@@ -268,7 +269,7 @@ _tunnel_keep_waiting() {
     budget_show "$BUDGET_COST"
     ui_progress "$1, $UI_TIME${BUDGET_TEXT:+, $BUDGET_TEXT so far}"
   fi
-  "$TUNNEL_PAUSE" "$POD_PACE" || core_fail "$EX_TUNNEL" "nobody waits for the tunnel to $POD_ID any more"
+  "$TUNNEL_WHILE" && "$TUNNEL_PAUSE" "$POD_PACE" || core_fail "$EX_TUNNEL" "nobody waits for the tunnel to $POD_ID any more"
 }
 
 # _tunnel_is_hopeful - 0 when the pod may yet get ready. One that has worked is given a while to come back.
@@ -330,9 +331,11 @@ _tunnel_login() {
     tunnel_is_up || return 1
     os_now
     [ "$OS_NOW" -le "$until" ] && [ -z "$_TUNNEL_STRANGER" ] || return 1
-    "$TUNNEL_PAUSE" 0.05 || return 1
+    "$TUNNEL_WHILE" && "$TUNNEL_PAUSE" 0.05 || return 1
   done
   TUNNEL_URL=http://127.0.0.1:$TUNNEL_PORT TUNNEL_OPENED=1
+  # Before ComfyUI has even started. Without a guard there is a tunnel all the same; who must tell looks at GUARD_STATE.
+  guard_ensure || [ -z "$POD_OURS" ] || ui_detail "no guard on pod $POD_ID: $GUARD_WHY"
   [ "$TUNNEL_PORT" != "$wanted" ] || return 0
   _tunnel_port_user "$wanted"
   ui_note "Local port $wanted is taken by $_TUNNEL_USER: using $TUNNEL_PORT for pod $POD_ID."

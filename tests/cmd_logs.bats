@@ -217,3 +217,27 @@ printed() { grep -qF -e "$1" "$BATS_TEST_TMPDIR/command.out"; }
   assert_status 4
   assert_contains "autopod-start $POD" "$stderr"
 }
+
+@test "--guard: what the guard on the pod did, the last of it, of a pod without one, and what it does not go with" {
+  pod
+  logs --guard
+  assert_status 0
+  assert_matches '^[0-9TZ:-]+ armed, for [0-9]+ s from now, and for [0-9]+ s without a sign of the laptop$'
+  kill -9 "$(cut -d ' ' -f 1 <"$AUTOPOD_HOME/local/$POD/ram/autopod-guard.$POD/pid")"
+  printf '\033]0;title\007evil\n' >>"$AUTOPOD_HOME/local/$POD/ram/autopod-guard.$POD/log"
+  logs --guard -n 1 "$POD"
+  assert_equal "$output" evil
+  rm "$AUTOPOD_HOME/local/$POD/ram/autopod-guard.$POD/log"
+  logs --guard "$POD"
+  assert_status 1
+  assert_contains "no guard was ever armed on pod $POD" "$stderr"
+  logs --guard -f "$POD"
+  assert_status 2
+  logs --guard --pod "$POD"
+  assert_status 2
+  logs --guard nobody
+  assert_status 4
+  "$AUTOPOD_BIN/autopod-stop" -q "$POD" >/dev/null 2>&1
+  logs --guard "$POD"
+  assert_status 4
+}

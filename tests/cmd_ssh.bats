@@ -17,9 +17,11 @@ teardown() {
   cmd_teardown
 }
 
-# connect - makes a pod; sets POD
+# connect - makes a pod; sets POD. Its watcher goes, with what it has in TMPDIR: tests look at what autopod-ssh leaves there
 connect() {
   POD=$("$AUTOPOD_BIN/autopod-connect" -q --no-tunnel --json 3>&- | jq -r .id)
+  watchers_stop
+  rm -rf -- "${TMPDIR:?}"/autopod.*
   [ -d "$AUTOPOD_HOME/local/$POD" ]
 }
 

@@ -519,7 +519,7 @@ SH
 
 @test "a run closes what it opened, but not what was there before, nor what was asked for by itself meanwhile" {
   tunnel_prog prog <<'SH'
-. "$AUTOPOD_LIB/target.sh"
+. "$AUTOPOD_LIB/release.sh"
 begin() {
   _TARGET_FOUND_TUNNEL=''
   TARGET_WISH_POD=$POD_ID
@@ -527,11 +527,11 @@ begin() {
 }
 break_it() { kill -KILL "$TUNNEL_PID" && while tunnel_is_up; do sleep 0.1; done; }
 left() { if tunnel_find; then echo "$1: left"; else echo "$1: closed"; fi; }
-begin; target_close ''; left 'its own'
-begin; break_it; target_reconnect 20; target_close ''; left 'its own, opened anew'
-begin; tunnels_keep; break_it; target_reconnect 20; target_close ''; left 'asked for meanwhile, opened anew'
+begin; release_pod ''; left 'its own'
+begin; break_it; target_reconnect 20; release_pod ''; left 'its own, opened anew'
+begin; tunnels_keep; break_it; target_reconnect 20; release_pod ''; left 'asked for meanwhile, opened anew'
 tunnel_close
-tunnel_ensure 20; begin; break_it; target_reconnect 20; target_close ''; left 'there before, opened anew'
+tunnel_ensure 20; begin; break_it; target_reconnect 20; release_pod ''; left 'there before, opened anew'
 tunnel_close
 SH
   run bash prog </dev/null

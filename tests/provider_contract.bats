@@ -28,7 +28,7 @@ api_ended() { ! kill -0 "$CONTRACT_PID" 2>/dev/null; }
 setup() {
   autopod_setup
   PROVIDER=''
-  program caller config pod <<'SH'
+  program caller config pod guard <<'SH'
 ui_init
 core_trap
 config_load
@@ -53,8 +53,15 @@ every_id() {
     done
   done
 }
+# guarded ID SECONDS - arms the guard of the pod, whose time is over in so many seconds
+guarded() {
+  core_tmpdir && "provider_${provider}_get" "$1" >"$CORE_TMP/pod" && pod_load "$CORE_TMP/pod" && os_now || return
+  GUARDED=$((OS_NOW + $2))
+  pod_deadline() { POD_DEADLINE=$GUARDED; }
+  guard_extend || core_fail "$EX_FAIL" "$GUARD_WHY"
+}
 case $function in
-  here | every_id) "$function" "$@" ;;
+  here | every_id | guarded) "$function" "$@" ;;
   has) declare -F "provider_${provider}_$1" ;;
   *) "provider_${provider}_$function" "$@" || {
     status=$?
@@ -640,9 +647,25 @@ is_on() {
   cp others "$AUTOPOD_HOME/local/$POD/processes"
   run --separate-stderr sh stop.sh
   cp own "$AUTOPOD_HOME/local/$POD/processes"
-  assert_status 1
-  assert_matches '^no process of the pod in [^'$'\n'']*$' "$stderr"
+  assert_status 66 # there is nothing left to stop
+  assert_equal "$output$stderr" ''
   kill "$!"
+}
+
+# stopped_by_guard WORLD - a guard on the pod ends it by its own means when its time is over, nobody else helping
+stopped_by_guard() {
+  world "$1"
+  export AUTOPOD_GUARD_POLL=1
+  create_machine
+  call guarded "$POD" 3
+  quiet
+  wait_until 20 is_off
+}
+
+@test "local: a pod's guard stops it when its time is over" { stopped_by_guard local; }
+@test "runpod: a pod's guard stops it when its time is over, by the pod's own key" {
+  stopped_by_guard runpod
+  assert_equal "$(runpod_state '[.requests[] | select(.operation == "stop")][-1] | "\(.api) \(.key)"')" "graphql pod:$POD"
 }
 
 # tools DIR TOOL... - makes DIR a PATH with these programs alone

@@ -13,7 +13,7 @@ _AUTOPOD_PROVIDERS_LOCAL_SH=1                         # @guard
 . "$AUTOPOD_LIB/ssh.sh"
 
 # A pod's directory holds: pod.json (what it is), processes (NAME PID START PORT, a line each), the
-# ssh keys, sshd_config, comfyui/ (input, output, temp), sshd.log, comfyui.log.
+# ssh keys, sshd_config, comfyui/ (input, output, temp), sshd.log, comfyui.log, and ram/, which a stop empties.
 
 # provider_local_check - 0, or one line of reason on stderr and EX_MISSING.
 provider_local_check() {
@@ -129,6 +129,9 @@ provider_local_gpus() {
 # provider_local_volumes - prints the network volumes: none.
 provider_local_volumes() { :; }
 
+# provider_local_billing FROM TO - 1: nobody sends a bill for this machine.
+provider_local_billing() { return 1; }
+
 # provider_local_self_stop_script ID - prints POSIX sh that ends the pod's processes from inside it.
 provider_local_self_stop_script() {
   local quote="'" escaped="'\\''"
@@ -191,7 +194,8 @@ _local_reason() {
 
 # _local_boot DIR - starts sshd and ComfyUI; EX_POD.
 _local_boot() {
-  rm -f -- "$1/processes"
+  rm -rf -- "$1/processes" "$1/ram"
+  mkdir -m 700 -- "$1/ram" || core_fail "$EX_POD" "can't make $1/ram" "is the disk full?" || return
   _local_sshd "$1" && _local_comfyui "$1"
 }
 
@@ -227,7 +231,7 @@ AllowTcpForwarding local
 Subsystem sftp internal-sftp
 PrintMotd no
 # SHLVL: or bash would read the user's ~/.bashrc first, slow as it may be, also for a command.
-SetEnv AUTOPOD_POD_ID=${1##*/} SHLVL=1
+SetEnv AUTOPOD_POD_ID=${1##*/} SHLVL=1 "AUTOPOD_GUARD_DIR=$1/ram"
 CONFIG
   os_spawn "$1/sshd.log" "$(os_sshd)" -D -e -f "$1/sshd_config" </dev/null
   _local_record "$1" sshd "$OS_PORT" &&
@@ -262,12 +266,19 @@ _local_comfyui() {
   _local_record "$1" comfyui "$OS_PORT"
 }
 
-# _local_end DIR - ends exactly the processes that were started for the pod; EX_POD_LEFT.
+# _local_end DIR - ends exactly the processes that were started for the pod, and what guards it, as the end of a container
+# would; EX_POD_LEFT.
 _local_end() {
   local name pid start _port left=''
   while read -r name pid start _port; do
     os_end_process "$pid" "$start" || left="$left $name ($pid)"
   done 2>/dev/null <"$1/processes" || :
+  while read -r pid name; do
+    # (The last part of its path: ps may show other letters than those of ASCII in its own way.)
+    case $name in *"/${1##*/}/ram/autopod-guard."*/guard.sh\ *) ;; *) continue ;; esac
+    os_process_start "$pid" || continue
+    os_end_process "$pid" "$OS_START" || left="$left guard ($pid)"
+  done < <(ps -A -ww -o pid= -o args=)
   [ -z "$left" ] || core_fail "$EX_POD_LEFT" "could not end$left of pod ${1##*/}" \
     "end them by hand: kill -9 PID"
 }
