@@ -14,6 +14,8 @@ _AUTOPOD_DOCTOR_SH=1                         # @guard
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/tunnels.sh"
+. "$AUTOPOD_LIB/enforce.sh"
+. "$AUTOPOD_LIB/watcher.sh"
 
 DOCTOR_FIX=''   # set: what can be put right is
 DOCTOR_QUIET='' # set: findings are kept in DOCTOR_JSON, not shown
@@ -273,6 +275,25 @@ _doctor_tunnels() {
   ui_count "${#dead[@]}" 'tunnel is' 'tunnels are'
   _doctor_mend warn tunnels "$UI_COUNT written down, but closed: ${dead[*]}" \
     "forget them (a run opens a new one by itself)" tunnels_prune
+}
+
+# doctor_watcher - is there somebody to stop the pods that cost?
+doctor_watcher() {
+  local provider=''
+  core_quietly core_tmpdir || return 0 # was told
+  core_quietly enforce_read
+  case " ${ENFORCE_PODS[*]-} " in *' runpod '*) provider=runpod ;; esac
+  ui_count $((${#ENFORCE_PODS[@]} + ${#ENFORCE_WISHES[@]})) 'pod that costs' 'pods that cost'
+  if watcher_covers ${provider:+"$provider"}; then
+    doctor_found ok watcher "process $WATCHER_PID watches over $UI_COUNT"
+  elif [ -n "$WATCHER_PID" ]; then
+    doctor_found warn watcher "process $WATCHER_PID watches over $UI_COUNT, but not with the RunPod key that is set here" \
+      "if they are pods of this account, end it: kill $WATCHER_PID; and start it anew: autopod-doctor --fix"
+  elif [ "${UI_COUNT%% *}" = 0 ]; then
+    doctor_found ok watcher "none, and no pod that costs: the next one starts it"
+  else
+    _doctor_mend warn watcher "nothing on this machine watches over $UI_COUNT" "start the watcher" watcher_ensure
+  fi
 }
 
 # --- settings, keys, providers ---

@@ -7,18 +7,21 @@
 _AUTOPOD_HTTP_SH=1                         # @guard
 
 . "$AUTOPOD_LIB/core.sh"
+. "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
 
 HTTP_TRIES=${HTTP_TRIES:-5}  # how often something is asked that may be asked again
 HTTP_TIMEOUT=60              # seconds for a small answer, all in all
 HTTP_STALL=30                # seconds without a byte, after which a transfer counts as dead
-HTTP_LONGEST=0               # seconds that a download may take; 0: as long as bytes come
+HTTP_UNTIL=''                # epoch: what runs ends then, what is begun later gets a moment; empty: as long as bytes come
+_HTTP_MOMENT=2               # seconds
 HTTP_RETRY_AFTER_MAX=120     # a longer wait that a server asks for is not waited, but told
 HTTP_JSON_MAX=$((256 << 20)) # bytes; a larger answer to a small question is a fault
 HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
 HTTP_CODES=()    # see http_get_many
 HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
 _HTTP_RETRY_AFTER=''
+_HTTP_WORDS=()
 _HTTP_CAPPED='' # set for answers of at most HTTP_JSON_MAX
 
 # --noproxy: loopback (the tunnel) never goes through somebody's proxy; -g: braces in a URL are no
@@ -76,6 +79,7 @@ http_post() {
 # http_post_as URL JSON_FILE BODY HEADER_FILE - the same with headers from a private file: a key must not stand in
 # argv, where everybody on the machine can read it.
 http_post_as() {
+  local HTTP_UNTIL='' # it goes to a provider: to stop a pod, above all
   _HTTP_CAPPED=1 _http_ask once "$3" --max-time "$HTTP_TIMEOUT" -H 'Content-Type: application/json' -H "@$4" \
     --data-binary "@$2" "$1"
 }
@@ -94,7 +98,7 @@ http_head() {
 http_upload() {
   local quoted=${2//\\/\\\\}
   quoted=${quoted//\"/\\\"}
-  _http_ask again "$5" --speed-limit 1 --speed-time "$HTTP_STALL" -H 'Expect:' \
+  _http_ask again "$5" --max-time 0 --speed-limit 1 --speed-time "$HTTP_STALL" -H 'Expect:' \
     -F "image=@\"$quoted\";filename=\"$3\";type=application/octet-stream" \
     --form-string "subfolder=$4" --form-string type=input "$1"
 }
@@ -112,7 +116,7 @@ http_download() {
     else
       [ ! -e "$part" ] || rm -f -- "$part"
     fi
-    if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" --max-time "$HTTP_LONGEST" ${resume[@]+"${resume[@]}"} "$url"; then
+    if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" --max-time 0 ${resume[@]+"${resume[@]}"} "$url"; then
       case $HTTP_STATUS in 429 | 502 | 503 | 504) rm -f -- "$part" ;; *) break ;; esac
     elif [ "$HTTP_CURL" = 33 ]; then
       rm -f -- "$part" # no longer the same file: from the beginning
@@ -133,8 +137,27 @@ http_download() {
   case $HTTP_LENGTH in *[!0-9]*) HTTP_LENGTH='' ;; esac
 }
 
-# _http_may_wait - 0 unless the server asks for a longer pause than we care to make.
-_http_may_wait() { [ "$((10#${_HTTP_RETRY_AFTER:-0}))" -le "$HTTP_RETRY_AFTER_MAX" ]; }
+# _http_may_wait - 0 unless the server asks for a longer pause than we care to make, or than there is time for.
+_http_may_wait() {
+  local wait=$((10#${_HTTP_RETRY_AFTER:-0})) OS_NOW
+  [ "$wait" -le "$HTTP_RETRY_AFTER_MAX" ] || return
+  [ -n "$HTTP_UNTIL" ] || return 0
+  os_now
+  [ $((OS_NOW + wait)) -lt "$HTTP_UNTIL" ]
+}
+
+# _http_bound ARG... - sets _HTTP_WORDS to these words for curl, none of whose times is longer than until HTTP_UNTIL.
+_http_bound() {
+  local OS_NOW left word before=''
+  _HTTP_WORDS=()
+  os_now
+  left=$((HTTP_UNTIL - OS_NOW > _HTTP_MOMENT ? HTTP_UNTIL - OS_NOW : _HTTP_MOMENT))
+  for word; do
+    [ "$before" != --max-time ] || { [ "$word" != 0 ] && [ "$word" -lt "$left" ]; } || word=$left
+    _HTTP_WORDS[${#_HTTP_WORDS[@]}]=$word
+    before=$word
+  done
+}
 
 # _http_header NAME - sets HTTP_HEADER to the value of that header (lower case) in the last answer.
 _http_header() {
@@ -175,7 +198,7 @@ _http_ask() {
         7:* | 18:again | 28:again | 35:again | 52:again | 55:again | 56:again) ;;
         *) return 1 ;;
       esac
-      [ "$try" -lt "$HTTP_TRIES" ] || return 1
+      [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || return 1
     fi
     ui_detail "${HTTP_ERROR:-the server answered $HTTP_STATUS}: trying again"
     _http_back_off "$try" "$_HTTP_RETRY_AFTER"
@@ -198,6 +221,10 @@ _http_run() {
   local body=$1 status _file
   shift
   core_tmpdir || return
+  if [ -n "$HTTP_UNTIL" ]; then
+    _http_bound "$@"
+    set -- "${_HTTP_WORDS[@]}"
+  fi
   ui_debug curl "$@"
   HTTP_STATUS=0 HTTP_CURL=0 HTTP_ERROR='' _HTTP_RETRY_AFTER=''
   _http_curl "${_HTTP_OPTIONS[@]}" -o "$body" -D "$CORE_TMP/http.headers" -w "$_HTTP_REPORT" "$@" \

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# logs.sh - the log of a run, and that of ComfyUI on a pod.
+# logs.sh - the log of a run, and those of ComfyUI and of the guard on a pod.
 
 [ -z "${_AUTOPOD_LOGS_SH:-}" ] || return 0 # @guard
 _AUTOPOD_LOGS_SH=1                         # @guard
@@ -10,6 +10,7 @@ _AUTOPOD_LOGS_SH=1                         # @guard
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/ssh.sh"
 . "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/guard.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 . "$AUTOPOD_LIB/runs.sh"
 
@@ -112,6 +113,13 @@ _logs_paths() {
       done
       ;;
   esac
+}
+
+# logs_guard LINES - prints the last LINES of the log of the guard on the loaded pod. EX_POD, EX_TUNNEL, EX_FAIL.
+logs_guard() {
+  local line
+  pod_refresh && pod_check_address && guard_log "$1" >"$CORE_TMP/guard.lines" || return
+  while IFS= read -r line || [ -n "$line" ]; do logs_line "$line"; done <"$CORE_TMP/guard.lines"
 }
 
 # _logs_over_ssh LINES FOLLOW - EX_TUNNEL, _LOGS_NO_FILE.

@@ -39,6 +39,13 @@ os_utc() {
   fi
 }
 
+# os_midnight - sets OS_MIDNIGHT to when the day began here, in seconds since 1970; 1 when the system does not say.
+os_midnight() {
+  local day
+  day=$(date +%Y-%m-%d) || return
+  OS_MIDNIGHT=$(date -d "$day 00:00:00" +%s 2>/dev/null || date -j -f '%Y-%m-%d %H:%M:%S' "$day 00:00:00" +%s)
+}
+
 # os_utc_compact - sets OS_UTC to now as 20260131T235959Z, for file names.
 os_utc_compact() {
   os_utc

@@ -333,7 +333,7 @@ STUB
   assert_status 0
   found ok locks 'put right: remove'
   found ok tunnels 'put right: forget'
-  assert_equal "$(ls "$AUTOPOD_HOME/locks")" pod-alive
+  assert_equal "$(ls "$AUTOPOD_HOME/locks")" $'pod-alive\nwatcher'
   assert_equal "$(jq -r 'keys[]' "$AUTOPOD_HOME/tunnels.json")" "$POD"
   doctor --json
   assert_equal "$(findings warn locks)$(findings warn tunnels)" ''

@@ -142,6 +142,39 @@ SH
   assert_equal "$(asked /stall/9/silent)" 2
 }
 
+@test "HTTP_UNTIL: what runs ends then, and is not tried again; what is begun later gets a moment" {
+  run http <<'SH'
+os_now
+HTTP_UNTIL=$((OS_NOW + 3)) HTTP_STALL=60
+for call in 'http_get "$URL/stall/9/until-get" body' 'http_download "$URL/stall/9/until-down" part' \
+  'http_upload "$URL/stall/9/until-up" "$0" name folder body' 'http_get_two "$URL/headers/a" one "$URL/stall/9/until-two" two'; do
+  eval "$call" || say $?
+done
+http_get "$URL/headers/until" body && say $?
+SH
+  assert_equal "$(grep -c '^rc 1, status [0-9]*, curl 28, ' <<<"$output")" 4
+  assert_equal "${lines[4]}" 'rc 0, status 200, curl 0'
+  assert_equal "$(asked /stall/9/until-get) $(asked /stall/9/until-down) $(asked /stall/9/until-up) $(asked /stall/9/until-two)" '1 1 1 1'
+}
+
+@test "HTTP_UNTIL: no pause that a server asks for goes beyond it, and a shorter time of a call stays" {
+  run http <<'SH'
+os_now
+HTTP_UNTIL=$((OS_NOW + 60))
+http_get "$URL/status/503/9/until?retry-after=100" body && say $?
+HTTP_TIMEOUT=1 HTTP_TRIES=1 http_get "$URL/stall/9/until-short" body || say $?
+SH
+  assert_equal "${lines[0]}" 'rc 0, status 503, curl 0'
+  assert_equal "$(asked /status/503/9/until)" 1
+  assert_matches '^rc 1, status [0-9]+, curl 28, ' "${lines[1]}"
+}
+
+@test "HTTP_UNTIL does not hold for what goes to a provider" {
+  : >empty
+  run http <<<'HTTP_UNTIL=1; http_post_as "$URL/status/429/1/until-provider?retry-after=1" empty body empty; say $?'
+  assert_matches '^rc 0, status 200, curl 0$'
+}
+
 @test "an answer that is too large for a small question is refused" {
   run http <<<'HTTP_JSON_MAX=1000000; http_get "$URL/zeros/2000000/large" body || say $?'
   assert_matches '^rc 1, status 200, curl (23|63)'

@@ -42,6 +42,7 @@ autopod_setup() {
 # autopod_teardown - fails when the test left a process behind or touched the real home
 autopod_teardown() {
   local status=0
+  watchers_stop
   refute_left_processes || status=1
   if [ "$(_real_home)" != "$REAL_HOME_BEFORE" ]; then
     _complain "the test touched the real home, $REAL_HOME:" \
@@ -64,6 +65,16 @@ _real_home() {
   [ ! -f "$REAL_HOME/.ssh/known_hosts" ] ||
     have="$have, local hosts: $(grep -c -e '127\.0\.0\.1' -e localhost "$REAL_HOME/.ssh/known_hosts")"
   printf 'has%s\n' "$have"
+}
+
+# watchers_stop [HOME] - ends the watchers that the test's commands have started (lib/watcher.sh), or only that of HOME, an
+# AUTOPOD_HOME: they go by themselves when no pod is left, but a test doesn't wait for that
+watchers_stop() {
+  local pid home=${1:-${BATS_TEST_TMPDIR:-$BATS_FILE_TMPDIR}/}
+  # shellcheck disable=SC2009 # pgrep can't look for fixed text
+  for pid in $(ps -A -o pid=,args= | grep -F -e " @watcher:$home" | grep -vF -e 'grep -F' | awk '{ print $1 }'); do
+    kill -9 -- "-$pid" 2>/dev/null || kill -9 "$pid" 2>/dev/null || : # with its sleep
+  done
 }
 
 # left_processes - lists processes of this test that still run, `PID COMMAND` a line
