@@ -23,15 +23,24 @@ _autopod_table() {
       ;;
     autopod-connect)
       options='--gpu --gpu-count --datacenter --cloud --volume-id --volume-mount --image --template --disk --name
-        --provider --max-price --max-cost --timeout -y --yes --no-tunnel -n --dry-run --json -C -q --quiet -v
-        --verbose --debug --version -h --help'
+        --provider --max-price --max-cost --timeout --no-limit --require-guard -y --yes --no-tunnel -n --dry-run
+        --json -C -q --quiet -v --verbose --debug --version -h --help'
       values='--gpu=- --gpu-count=- --datacenter=- --cloud=secure|community|secure,community --volume-id=-
         --volume-mount=- --image=- --template=- --disk=- --name=- --provider=local|runpod --max-price=- --max-cost=-
         --timeout=- -C=DIR'
       ;;
+    autopod-cost)
+      options='--since --by --reconcile --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--since=- --by=pod|day|job|template -C=DIR'
+      ;;
     autopod-doctor)
       options='--fix --provider --json -C -q --quiet -v --verbose --debug --version -h --help'
       values='--provider=local|runpod -C=DIR'
+      ;;
+    autopod-extend)
+      options='--timeout --max-cost --no-limit --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--timeout=- --max-cost=- -C=DIR'
+      arguments='POD'
       ;;
     autopod-gpus)
       options='--provider --json -C -q --quiet -v --verbose --debug --version -h --help'
@@ -49,7 +58,7 @@ _autopod_table() {
       arguments='POD...'
       ;;
     autopod-logs)
-      options='-f --follow -n --lines --pod -C -q --quiet -v --verbose --debug --version -h --help'
+      options='-f --follow -n --lines --pod --guard -C -q --quiet -v --verbose --debug --version -h --help'
       values='-n=- --lines=- -C=DIR'
       arguments='RUN|JOB|POD'
       ;;
@@ -63,8 +72,8 @@ _autopod_table() {
       arguments='POD --'
       ;;
     autopod-start)
-      options='-C -q --quiet -v --verbose --debug --version -h --help'
-      values='-C=DIR'
+      options='--max-cost --timeout --no-limit --require-guard -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--max-cost=- --timeout=- -C=DIR'
       arguments='POD'
       ;;
     autopod-status)
@@ -78,7 +87,7 @@ _autopod_table() {
       arguments='POD...'
       ;;
     autopod-sweep)
-      options='-y --yes --json -C -q --quiet -v --verbose --debug --version -h --help'
+      options='-y --yes --enforce --json -C -q --quiet -v --verbose --debug --version -h --help'
       values='-C=DIR'
       ;;
     autopod-tunnel)
@@ -101,12 +110,12 @@ _autopod_table() {
       arguments='POD'
       ;;
     comfy-run)
-      options='-j --job --job-file --jobs --resume --set -C --pod --provider -y --yes --url --no-tunnel -o
-        --output-dir --overwrite --allow-partial --timeout --stall-timeout --on-stall -n --dry-run --json -q --quiet
-        -v --verbose --debug --version -h --help'
+      options='-j --job --job-file --jobs --resume --set -C --pod --provider -y --yes --url --no-tunnel --after
+        --require-guard -o --output-dir --overwrite --allow-partial --timeout --max-cost --no-limit --stall-timeout
+        --on-stall -n --dry-run --json -q --quiet -v --verbose --debug --version -h --help'
       values='-j=JOB.json --job=JOB.json --job-file=JOB.json --jobs=FILE --resume=RUN --set=- -C=DIR --pod=POD
-        --provider=local|runpod --url=- -o=DIR --output-dir=DIR --timeout=- --stall-timeout=-
-        --on-stall=warn|cancel|stop --json==final'
+        --provider=local|runpod --url=- --after=terminate|stop|keep -o=DIR --output-dir=DIR --timeout=- --max-cost=-
+        --stall-timeout=- --on-stall=warn|cancel|stop --json==final'
       arguments='JOB.json...'
       ;;
     comfy-status)
@@ -195,7 +204,8 @@ _autopod_program() {
 # _autopod_words - offers what `autopod` itself takes
 _autopod_words() {
   local commands comfy
-  commands='attach cancel connect doctor gpus info kill logs ls ssh start status stop sweep tunnel volumes open run'
+  commands='attach cancel connect cost doctor extend gpus info kill logs ls ssh start status stop sweep tunnel volumes
+    open run'
   comfy='info open run status'
   # shellcheck disable=SC2086 # lists
   case $COMP_CWORD:${COMP_WORDS[1]-} in
@@ -297,6 +307,7 @@ _autopod() {
   if [ -z "$files" ]; then compopt +o filenames 2>/dev/null || :; fi
 }
 
-complete -o filenames -F _autopod autopod autopod-attach autopod-cancel autopod-connect autopod-doctor autopod-gpus \
-  autopod-info autopod-kill autopod-logs autopod-ls autopod-ssh autopod-start autopod-status autopod-stop \
-  autopod-sweep autopod-tunnel autopod-volumes comfy-info comfy-open comfy-run comfy-status
+complete -o filenames -F _autopod autopod autopod-attach autopod-cancel autopod-connect autopod-cost autopod-doctor \
+  autopod-extend autopod-gpus autopod-info autopod-kill autopod-logs autopod-ls autopod-ssh autopod-start \
+  autopod-status autopod-stop autopod-sweep autopod-tunnel autopod-volumes comfy-info comfy-open comfy-run \
+  comfy-status

@@ -5,6 +5,7 @@ stdin is the body of GET /history/ID. The answer is tagged lines, fields separat
 
     state success|error|interrupted|missing      missing: the server knows no such prompt
     seconds 12.345                               from start to end, when known
+    times START END                              of that, by the server's clock: ms since 1970
     error TEXT | hint TEXT                       what failed, and what to do about it
     file KIND NODE cached|fresh VIEW_QUERY SERVER_NAME TARGET
     text NODE TARGET CONTENT                     CONTENT is escaped for printf %b
@@ -44,6 +45,7 @@ SAME_EXTENSION = {"jpeg": "jpg", "tiff": "tif"}
 
 MAX_NAME_BYTES = 200
 MAX_ERROR = 500  # characters
+MAX_TIME = 10**14  # milliseconds: the year 5138
 ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])")
 
 # What people can do about an error: a pattern for "message [exception type]", and the advice.
@@ -151,8 +153,8 @@ def state_of(entry: Json, messages: list[tuple[str, Json]]) -> str:
     return "error"
 
 
-def seconds_of(messages: list[tuple[str, Json]]) -> str | None:
-    """Seconds from execution_start to the last message with a time (they are in ms)."""
+def times_of(messages: list[tuple[str, Json]]) -> tuple[int, int] | None:
+    """When it began and ended, by the times of the messages (milliseconds since 1970)."""
     start = end = None
     for name, data in messages:
         time = data.get("timestamp")
@@ -161,9 +163,9 @@ def seconds_of(messages: list[tuple[str, Json]]) -> str | None:
                 start = time
             elif name in ("execution_success", "execution_error", "execution_interrupted"):
                 end = time
-    if start is None or end is None or end < start:
+    if start is None or end is None or not 0 < start <= end < MAX_TIME:
         return None
-    return f"{(end - start) / 1000:.3f}"
+    return int(start), int(end)
 
 
 def error_text(data: Json, workflow: Json) -> str:
@@ -405,8 +407,11 @@ def main(argv: list[str] | None = None) -> int:
     lines = [["state", "missing"]]
     if entry is not None:
         messages = messages_of(entry)
-        state, seconds = state_of(entry, messages), seconds_of(messages)
-        lines = [["state", state], *([["seconds", seconds]] if seconds else [])]
+        state, times = state_of(entry, messages), times_of(messages)
+        lines = [["state", state]]
+        if times:
+            lines.append(["seconds", f"{(times[1] - times[0]) / 1000:.3f}"])
+            lines.append(["times", *map(str, times)])
         lines += ending_lines(state, messages, workflow)
         results = result_lines(entry, workflow, job)
         if state == "success" and not any(line[0] in ("file", "text") for line in results):

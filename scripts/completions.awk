@@ -17,6 +17,7 @@ BEGIN {
   kinds["PROVIDER"] = providers
   kinds["CLOUD"] = "secure|community|secure,community"
   kinds["RULE"] = "warn|cancel|stop"
+  kinds["END"] = "terminate|stop|keep"
   # These may be given more than once.
   again["JOB.json"] = again["GLOB"] = again["NAME=VALUE"] = 1
   # What zsh does for a kind, and the function by which several are offered together.

@@ -58,71 +58,87 @@ recorded_entries() {
 == success
 state@success
 seconds@0.003
+times@1795317618429@1795317618432
 file@image@2@fresh@filename=out_00002_.png&subfolder=lab&type=output@lab/out_00002_.png@/out/x.png
 == success_33
 state@success
 seconds@0.004
+times@1795318536524@1795318536528
 file@image@2@fresh@filename=out_00002_.png&subfolder=lab&type=output@lab/out_00002_.png@/out/x.png
 == unknown
 state@missing
 == error
 state@error
 seconds@0.039
+times@1795317663228@1795317663267
 error@LabFail (node 2): lab failure message [RuntimeError]
 == oom
 state@error
 seconds@0.003
+times@1795317664598@1795317664601
 error@LabOOM (node 2): Allocation on device (lab: pretend CUDA out of memory) This error means you ran out of memory on your GPU. TIPS: If the workflow worked before you might have accidentally set the batch_size to a large number. [torch.OutOfMemoryError]
 hint@the GPU ran out of memory: make the picture, batch or model smaller, or take a GPU with more memory (pod_config.gpu_type)
 == partial
 state@error
 seconds@0.004
+times@1795317663933@1795317663937
 error@LabFail (node 2): lab failure message [RuntimeError]
 file@image@4@fresh@filename=ComfyUI_temp_typbf_00001_.png&subfolder=&type=temp@ComfyUI_temp_typbf_00001_.png@/out/x.png
 == interrupted
 state@interrupted
 seconds@1.003
+times@1795317666601@1795317667604
 error@interrupted on the server at LabSleep (node 2)
 hint@if you did not stop it, somebody else who uses this server did: run the job again
 == video
 state@success
 seconds@0.039
+times@1795317893949@1795317893988
 file@video@3@fresh@filename=video_00001_.mp4&subfolder=m&type=output@m/video_00001_.mp4@/out/video_00001_.mp4
 == video_33
 state@success
 seconds@0.028
+times@1795318681726@1795318681754
 file@video@3@fresh@filename=video_00002_.mp4&subfolder=m&type=output@m/video_00002_.mp4@/out/video_00002_.mp4
 == webm
 state@success
 seconds@0.113
+times@1795317893815@1795317893928
 file@video@2@fresh@filename=vid_00001_.webm&subfolder=m&type=output@m/vid_00001_.webm@/out/vid_00001_.webm
 == webp
 state@success
 seconds@0.014
+times@1795317893747@1795317893761
 file@image@2@fresh@filename=anim_00001_.webp&subfolder=m&type=output@m/anim_00001_.webp@/out/x.webp
 == flac
 state@success
 seconds@0.032
+times@1795317894157@1795317894189
 file@audio@2@fresh@filename=aud_00001_.flac&subfolder=m&type=output@m/aud_00001_.flac@/out/a/aud_00001_.flac
 == flac_33
 state@success
 seconds@0.026
+times@1795318681855@1795318681881
 file@audio@2@fresh@filename=aud_00004.flac&subfolder=m&type=output@m/aud_00004.flac@/out/a/aud_00004.flac
 == mp3
 state@success
 seconds@0.038
+times@1795317894217@1795317894255
 file@audio@2@fresh@filename=aud_00002_.mp3&subfolder=m&type=output@m/aud_00002_.mp3@/out/a/aud_00002_.mp3
 == text
 state@success
 seconds@0.001
+times@1795317894351@1795317894352
 text@2@/out/text-2.txt@947
 == latent
 state@success
 seconds@0.001
+times@1795317894356@1795317894357
 file@latent@2@fresh@filename=lat_00001_.latent&subfolder=m&type=output@m/lat_00001_.latent@/out/lat_00001_.latent
 == preview
 state@success
 seconds@0.010
+times@1795317893708@1795317893718
 file@image@2@fresh@filename=ComfyUI_temp_kcfyy_00001_.png&subfolder=&type=temp@ComfyUI_temp_kcfyy_00001_.png@/out/x.png
 file@image@2@fresh@filename=ComfyUI_temp_kcfyy_00002_.png&subfolder=&type=temp@ComfyUI_temp_kcfyy_00002_.png@/out/x-2.png
 file@image@2@fresh@filename=ComfyUI_temp_kcfyy_00003_.png&subfolder=&type=temp@ComfyUI_temp_kcfyy_00003_.png@/out/x-3.png
@@ -130,6 +146,7 @@ file@image@2@fresh@filename=ComfyUI_temp_kcfyy_00004_.png&subfolder=&type=temp@C
 == batch
 state@success
 seconds@0.028
+times@1795317893473@1795317893501
 file@image@2@fresh@filename=img_00001_.png&subfolder=m&type=output@m/img_00001_.png@/out/x.png
 file@image@2@fresh@filename=img_00002_.png&subfolder=m&type=output@m/img_00002_.png@/out/x-2.png
 file@image@2@fresh@filename=img_00003_.png&subfolder=m&type=output@m/img_00003_.png@/out/x-3.png
@@ -137,38 +154,46 @@ file@image@2@fresh@filename=img_00004_.png&subfolder=m&type=output@m/img_00004_.
 == empty_prefix
 state@success
 seconds@0.002
+times@1795317894922@1795317894924
 file@image@2@fresh@filename=._00001_.png&subfolder=&type=output@._00001_.png@/out/x.png
 == blocked
 state@success
 seconds@0.003
+times@1795319038870@1795319038873
 warning@the workflow succeeded, but made no file and no text
 == subgraph
 state@success
 seconds@0.006
+times@1795319040212@1795319040218
 file@image@3@fresh@filename=exp_00001_.png&subfolder=x&type=output@x/exp_00001_.png@/out/x.png
 file@image@2.0.0.2@fresh@filename=ComfyUI_temp_eatym_00001_.png&subfolder=&type=temp@ComfyUI_temp_eatym_00001_.png@/out/x-2.png
 == gifs
 state@success
 seconds@0.001
+times@1795317675090@1795317675091
 file@video@1@fresh@filename=a.mp4&subfolder=&type=output@a.mp4@/out/a.mp4
 == all_cached
 state@success
 seconds@0.001
+times@1795318922227@1795318922228
 file@image@2@cached@filename=x_00004_.png&subfolder=&type=output@x_00004_.png@/out/x.png
 == partly_cached
 state@success
 seconds@0.001
+times@1795318922235@1795318922236
 file@image@2@cached@filename=a_00001_.png&subfolder=x&type=output@x/a_00001_.png@/out/x.png
 file@image@4@fresh@filename=b_00002_.png&subfolder=x&type=output@x/b_00002_.png@/out/x-2.png
 == error_cached
 state@error
 seconds@0.006
+times@1795318922238@1795318922244
 error@LabFail (node 5): m [RuntimeError]
 file@image@2@cached@filename=a_00001_.png&subfolder=x&type=output@x/a_00001_.png@/out/x.png
 file@image@4@cached@filename=b_00002_.png&subfolder=x&type=output@x/b_00002_.png@/out/x-2.png
 == unicode
 state@success
 seconds@0.003
+times@1795317894854@1795317894857
 file@image@2@fresh@filename=%C3%B1ame_00001_.png&subfolder=%C3%BCn%C3%AFcode&type=output@ünïcode/ñame_00001_.png@/out/x.png
 E
 }
