@@ -11,13 +11,16 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/events.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/limits.sh"
 . "$AUTOPOD_LIB/runs.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/target.sh"
+. "$AUTOPOD_LIB/release.sh"
 . "$AUTOPOD_LIB/rent.sh"
 . "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/prompt.sh"
 . "$AUTOPOD_LIB/job.sh"
+. "$AUTOPOD_LIB/report.sh"
 
 BATCH_RUNS=()       # the runs' directories, in order
 BATCH_IDS=()        # their job ids
@@ -150,10 +153,18 @@ _batch_reopen() {
   rm -f -- "$1/result.json"
 }
 
-# batch_run - runs them all; returns the code of the first that failed, after running the others.
+# batch_run - runs them all; returns the code of the first that failed, after running the others. A limit that is not only
+# one job's ends it, also when it is known that the next job would come to that.
 batch_run() {
   local i status first=0
+  limits_call "${BATCH_RUNS[@]}"
   for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
+    [ "$i" = 0 ] || limits_cover "${BATCH_RUNS[i]}" || {
+      status=$?
+      [ "$first" != 0 ] || first=$status
+      _batch_break "$i"
+      break
+    }
     [ "${#BATCH_RUNS[@]}" = 1 ] || ui_note "Job $((i + 1)) of ${#BATCH_RUNS[@]}: ${BATCH_IDS[i]}"
     _BATCH_CURRENT=1 status=0
     job_run "${BATCH_RUNS[i]}" || status=$?
@@ -161,6 +172,7 @@ batch_run() {
     BATCH_CODES[i]=$status
     [ "$first" != 0 ] || first=$status
     ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
+    ! limits_ended_for_all || TARGET_AFTER=${TARGET_AFTER:-close}
     [ -z "$PROMPT_LEFT$TARGET_AFTER" ] || {
       _batch_break $((i + 1))
       break
@@ -169,7 +181,7 @@ batch_run() {
   return "$first"
 }
 
-# _batch_break I - the user wants no more of it: says what becomes of the jobs from number I on, and of one that was left
+# _batch_break I - there will be no more of it: says what becomes of the jobs from number I on, and of one that was left
 # running.
 _batch_break() {
   local i
@@ -178,7 +190,7 @@ _batch_break() {
   for ((i = $1; i < ${#BATCH_RUNS[@]}; i++)); do
     ui_note "Not begun: ${BATCH_IDS[i]} (comfy-run --resume ${BATCH_RUNS[i]##*/})"
   done
-  [ -z "$PROMPT_LEFT" ] || target_leave "${JOB_RUN##*/}"
+  [ -z "$PROMPT_LEFT" ] || release_leave "${JOB_RUN##*/}"
 }
 
 # _batch_interrupted - the run at hand ends here: what it has finished is brought home; one that was done is done.
@@ -195,6 +207,7 @@ _batch_interrupted() {
   else
     [ -f "$JOB_RUN/prompt.json" ] || what='submits the job again'
     core_fail "$EX_FAIL" "$how" "comfy-run --resume ${JOB_RUN##*/} $what" || :
+    JOB_CODE=$CORE_EXIT
     job_finish "$CORE_EXIT" || :
   fi
   ! job_left_outputs || _BATCH_UNFETCHED=${JOB_RUN##*/}
@@ -214,42 +227,26 @@ _batch_emit_left() {
 batch_end() {
   umask 077                    # the signal may have come while outputs were written
   HTTP_TRIES=1 HTTP_TIMEOUT=10 # who sends TERM won't wait for a server that hangs
-  if [ -n "$_BATCH_CURRENT" ]; then _batch_interrupted; fi
-  if [ -z "$_BATCH_UNFETCHED" ] && [ -n "$TARGET_MADE" ]; then # an earlier run's
+  if [ -n "$_BATCH_CURRENT" ]; then
+    release_begin
+    _batch_interrupted
+  fi
+  limits_step ''
+  if [ -z "$_BATCH_UNFETCHED" ] && [ -n "$POD_ID" ] && [ -n "$TARGET_MADE$TARGET_WISH_AFTER" ]; then # an earlier run's
     _BATCH_UNFETCHED=$(runs_unfetched "$POD_ID")
     _BATCH_UNFETCHED=${_BATCH_UNFETCHED%%$'\n'*}
   fi
-  target_close "$_BATCH_UNFETCHED" || CORE_STATUS=$?
+  release_pod "$_BATCH_UNFETCHED" || CORE_STATUS=$?
 }
 
-# batch_report - says what came of it: the files, or with several jobs a table.
+# batch_report - says what came of it, unless it goes on without us.
 batch_report() {
-  local i
   [ -z "$BATCH_LEFT" ] || return 0
   if [ "${#BATCH_RUNS[@]}" = 1 ]; then
-    _batch_files "${BATCH_RUNS[0]}"
-    return
+    report_run "${BATCH_RUNS[0]}" "${BATCH_CODES[0]}" "$JOB_SECONDS" "$JOB_COST"
+  else
+    report_runs "${BATCH_RUNS[@]}"
   fi
-  for ((i = 0; i < ${#BATCH_RUNS[@]}; i++)); do
-    [ -f "${BATCH_RUNS[i]}/result.json" ] || {
-      ui_note "not carried out here  ${BATCH_IDS[i]}  (autopod-status ${BATCH_RUNS[i]##*.} shows it)"
-      continue
-    }
-    ui_note "$(jq -r '[.status, .job_id, "\(.seconds.total) s", "$\(.cost_usd)",
-      (.outputs | length | "\(.) \(if . == 1 then "file" else "files" end)"), .error // ""] | join("  ")' "${BATCH_RUNS[i]}/result.json")"
-  done
-}
-
-# _batch_files RUN - the run's files with their sizes, the seconds and the cost.
-_batch_files() {
-  local _which _node _kind _name bytes _sum path
-  [ ! -f "$1/collected" ] || while IFS=$'\t' read -r _which _node _kind _name bytes _sum path; do
-    ui_size "$bytes"
-    ui_note "  $path  $UI_SIZE"
-  done <"$1/collected"
-  ui_duration "$JOB_SECONDS"
-  budget_show "$JOB_COST"
-  [ "${BATCH_CODES[0]}" != 0 ] || ui_note "Done in $UI_TIME${BUDGET_TEXT:+, $BUDGET_TEXT}."
 }
 
 # batch_last_event - when no run could begin, or a pod could not be ended, there is one more event, which says why; as the
@@ -280,8 +277,9 @@ _batch_print_json() {
     [ ! -f "$run/result.json" ] || results[${#results[@]}]=$run/result.json
   done
   if [ "${#results[@]}" -gt 0 ]; then
-    jq -s -c --argjson code "$code" '{exit_code: $code, error: map(.error) | map(strings) | first,
-      hint: map(.hint) | map(strings) | first, cost_usd: map(.cost_usd) | add, jobs: .}' "${results[@]}"
+    jq -s -c --argjson code "$code" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT" '{exit_code: $code, error: map(.error) | map(strings) | first,
+      hint: map(.hint) | map(strings) | first, cost_usd: map(.cost_usd) | add, jobs: .}
+      | if $code != 0 and .error == null and $error != "" then .error = $error | .hint = $hint else . end' "${results[@]}"
   else # perhaps it is jq that is missing
     events_quote "$CORE_ERROR"
     error=$EVENTS_JSON

@@ -14,6 +14,8 @@ _AUTOPOD_CANCEL_SH=1                         # @guard
 . "$AUTOPOD_LIB/tunnel.sh"
 . "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/target.sh"
+. "$AUTOPOD_LIB/release.sh"
+. "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/prompt.sh"
 . "$AUTOPOD_LIB/job.sh"
 
@@ -278,6 +280,6 @@ _cancel_pod() {
     return 0
   fi
   if job_left_outputs; then unfetched=${1##*/}; else unfetched=$(runs_unfetched "$POD_ID"); fi
-  TARGET_MADE=1
-  target_close "${unfetched%%$'\n'*}"
+  TARGET_MADE=1 TARGET_WISH_AFTER=$(load_line "$1/plan" wish_after)
+  release_pod "${unfetched%%$'\n'*}"
 }

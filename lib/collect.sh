@@ -11,6 +11,7 @@ _AUTOPOD_COLLECT_SH=1                         # @guard
 . "$AUTOPOD_LIB/events.sh"
 . "$AUTOPOD_LIB/config.sh"
 . "$AUTOPOD_LIB/http.sh"
+. "$AUTOPOD_LIB/limits.sh"
 . "$AUTOPOD_LIB/target.sh"
 
 COLLECT_OVERWRITE='' # --overwrite
@@ -22,7 +23,8 @@ _COLLECT_JOURNAL='' # takes a line for each output that is home
 
 # collect_outputs PLAN JOURNAL - fetches each `file` and `text` line of PLAN (see helpers/history.py). JOURNAL
 # takes a line for each that is home (WHICH NODE KIND SERVER_NAME BYTES SHA256 PATH): what stands there is not
-# fetched again. When one fails, the others are still fetched; EX_DOWNLOAD then. COLLECT_TEXT says how many are home.
+# fetched again. When one fails, the others are still fetched; EX_DOWNLOAD then. EX_TIME, EX_COST at a limit. COLLECT_TEXT
+# says how many are home.
 collect_outputs() {
   local tag a b c d e f count=0 total=0 status=0 mark=${2%/*}
   mark=${mark##*.}
@@ -41,7 +43,7 @@ collect_outputs() {
     _COLLECT_PART=$_COLLECT_TARGET.$mark.part
     count=$((count + 1))
     ui_progress "$count of $total: $_COLLECT_NAME"
-    _collect_known || "_collect_$tag" "$c" || status=$?
+    _collect_known || { limits_check && "_collect_$tag" "$c"; } || status=$?
   done <"$1"
   umask 077
   _collect_count
@@ -95,22 +97,31 @@ _collect_room() {
     core_fail "$EX_DOWNLOAD" "can't make the directory ${_COLLECT_TARGET%/*}" "choose another output path"
 }
 
-# _collect_download - downloads, over a lost link too once it is back; EX_DOWNLOAD when it broke off.
+# _collect_download - downloads, over a lost link too once it is back; EX_DOWNLOAD when it broke off; EX_TIME, EX_COST at
+# a limit.
 _collect_download() {
-  local try
+  local try status
   for try in 1 2; do
     HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$_COLLECT_WHICH" "$_COLLECT_PART" && return
     [ "$HTTP_CURL" != 23 ] ||
       _collect_failed "can't write $_COLLECT_PART" \
         "is the disk full? comfy-run --resume goes on when there is room" || return
-    [ "$try" = 2 ] || target_recover || break
+    [ "$try" = 1 ] && limits_check && target_recover || break
   done
+  limits_check || {
+    status=$?
+    rm -f -- "$_COLLECT_PART"
+    return "$status"
+  }
   _collect_failed "the download of $_COLLECT_NAME broke off: ${HTTP_ERROR:-HTTP $HTTP_STATUS}" \
     "comfy-run --resume tries again"
 }
 
-# _collect_progress PERCENT - how far the file at hand is.
-_collect_progress() { ui_progress downloading "$1" 100; }
+# _collect_progress PERCENT - how far the file at hand is; it may take so long that a guard dies meanwhile.
+_collect_progress() {
+  ui_progress downloading "$1" 100
+  limits_guards
+}
 
 # _collect_answer - 0 when the server gave the file out; else EX_DOWNLOAD, and why.
 _collect_answer() {

@@ -180,6 +180,7 @@ comfy_cancel() {
   core_tmpdir || return
   os_now
   deadline=$((OS_NOW + COMFY_CANCEL_SECONDS))
+  [ -z "$HTTP_UNTIL" ] || [ "$deadline" -le "$HTTP_UNTIL" ] || deadline=$HTTP_UNTIL
   printf '{"delete":["%s"]}' "$2" >"$CORE_TMP/delete"
   printf '{"prompt_id":"%s"}' "$2" >"$CORE_TMP/interrupt"
   while :; do

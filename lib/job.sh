@@ -13,16 +13,19 @@ _AUTOPOD_JOB_SH=1                         # @guard
 . "$AUTOPOD_LIB/helper.sh"
 . "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/limits.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/upload.sh"
 . "$AUTOPOD_LIB/progress.sh"
+. "$AUTOPOD_LIB/bill.sh"
 . "$AUTOPOD_LIB/prompt.sh"
 . "$AUTOPOD_LIB/collect.sh"
 
 JOB_RUN='' # the directory of the run at hand
 JOB_SECONDS=0 JOB_COST=0
-JOB_RESUMED='' # set when the run was begun by an earlier call
+JOB_RESUMED=''    # set when the run was begun by an earlier call
+_JOB_UNFETCHED='' # set while the server has outputs that are not all here; so is the file unfetched
 
 # job_run RUN - carries the run through, from the first step that is not done; the job's exit code.
 # Its result is in RUN/result.json either way.
@@ -36,6 +39,9 @@ job_run() {
     job_leave
     return "$status"
   fi
+  # At a limit nobody may know whether the server took it.
+  [ -z "$PROMPT_OPEN" ] || [ -z "$LIMITS_ENDED" ] || prompt_withdraw || :
+  limits_step ''
   [ "$status" = 0 ] || ui_failed
   JOB_CODE=$status
   job_finish "$status" || status=$?
@@ -44,11 +50,13 @@ job_run() {
 
 # job_begin RUN - it is the run at hand from here on; nothing of it is done yet.
 job_begin() {
-  JOB_RUN=$1 JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0 JOB_ALL_HERE=''
+  JOB_RUN=$1 JOB_STEPS='' JOB_SERVER_SECONDS='' JOB_STATE='' JOB_CODE=0 JOB_ALL_HERE='' _JOB_UNFETCHED=''
   JOB_ID=$(load_line "$1/plan" job_id)
   os_now
   JOB_BEGAN=$OS_NOW
   prompt_begin "$1" "$OS_NOW"
+  limits_begin "$1" "$OS_NOW"
+  bill_begin
   core_forget_error
 }
 
@@ -83,10 +91,13 @@ _job_step() {
   local status=0 began
   [ ! -e "$JOB_RUN/cancel" ] || _job_is_cancelled || return
   [ "$1" = await ] || progress_state "$1"
+  limits_step "$1"
   os_now_ms
   began=$OS_MS
+  bill_step "$1" "$OS_MS"
   "$2" || status=$?
   os_now_ms
+  bill_step '' "$OS_MS"
   JOB_STEPS="$JOB_STEPS$1 $((OS_MS - began))"$'\n'
   return "$status"
 }
@@ -114,7 +125,9 @@ job_target() {
   if [ -n "$JOB_RESUMED" ] && [ -n "$TARGET_MADE" ]; then
     PROMPT_PAID_FROM=$POD_SINCE
     progress_paid_from "$POD_SINCE"
+    limits_paid_from "$POD_SINCE"
   fi
+  limits_priced
   [ ! -f "$JOB_RUN/pod.json" ] || now=$(<"$JOB_RUN/pod.json")
   [ -z "$before" ] || [ "${before%%,*}" = "${now%%,*}" ] || # its first field is the id
     _job_start_over
@@ -122,7 +135,7 @@ job_target() {
 
 # _job_start_over - forgets what was done on a pod that is gone.
 _job_start_over() {
-  rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json"
+  rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json" "$JOB_RUN/unfetched"
   [ ! -f "$JOB_RUN/rendered.json" ] || mv -- "$JOB_RUN/rendered.json" "$JOB_RUN/workflow.json"
 }
 
@@ -146,9 +159,10 @@ _job_rename() {
 }
 
 # job_collect - judges the history entry and brings the outputs home; outputs.json is written with
-# result.json, until then the journal of the collected ones stands for it. EX_WORKFLOW, EX_DOWNLOAD.
+# result.json, until then the journal of the collected ones stands for it. EX_WORKFLOW, EX_DOWNLOAD; EX_TIME, EX_COST.
 job_collect() {
   local plan=$CORE_TMP/collect status=0
+  limits_step collect
   helper_run history --prompt-id "$PROMPT_ID" --workflow "$JOB_RUN/workflow.json" \
     --job "$JOB_RUN/job.json" <"$JOB_RUN/history.json" >"$plan" ||
     core_fail "$EX_WORKFLOW" "the server's history entry makes no sense" \
@@ -156,6 +170,7 @@ job_collect() {
   PROMPT_OPEN=''
   JOB_STATE=$(load_line "$plan" state)
   JOB_SERVER_SECONDS=$(load_line "$plan" seconds)
+  bill_times "$plan"
   if [ "$JOB_STATE" = success ]; then
     ui_done "done${JOB_SERVER_SECONDS:+ in $JOB_SERVER_SECONDS s on the server}"
   else
@@ -163,8 +178,16 @@ job_collect() {
   fi
   [ -z "$(load_line "$plan" file)$(load_line "$plan" text)" ] || {
     ui_step Download
+    _JOB_UNFETCHED=1
+    core_quietly state_write "$JOB_RUN/unfetched" 1 || :
     collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
-    if [ "$status" = 0 ]; then ui_done "$COLLECT_TEXT, verified"; else ui_failed "only $COLLECT_TEXT"; fi
+    if [ "$status" = 0 ]; then
+      _JOB_UNFETCHED=''
+      rm -f -- "$JOB_RUN/unfetched"
+      ui_done "$COLLECT_TEXT, verified"
+    else
+      ui_failed "only $COLLECT_TEXT"
+    fi
   }
   _job_judge "$plan" "$status" || return
   JOB_ALL_HERE=1
@@ -191,14 +214,18 @@ _job_judge() {
 }
 
 # job_left_outputs - 0 when the run at hand has, or may have, outputs on the server that are not all
-# here: it ended there and not everything came, or nobody knows how it ended.
+# here: it ended there and not everything came, or nobody knows how it ended (the file of a prompt that was cancelled for
+# certain is gone).
 job_left_outputs() {
   if [ -n "$JOB_ALL_HERE" ]; then return 1; fi
-  if [ -n "$PROMPT_NOT_KEPT$PROMPT_LEFT" ]; then return 0; fi
+  if [ -n "$PROMPT_NOT_KEPT$PROMPT_LEFT$_JOB_UNFETCHED" ]; then return 0; fi
   if [ -f "$JOB_RUN/history.json" ]; then
     [ "$JOB_STATE" = success ] || [ -z "$JOB_STATE" ]
   else
-    [ "$JOB_CODE" = "$EX_TUNNEL" ] && [ -f "$JOB_RUN/prompt.json" ]
+    case $JOB_CODE:$JOB_STEPS in
+      0:* | "$EX_UPLOAD":* | "$EX_REFUSED":* | "$EX_WORKFLOW":* | "$EX_POD":*await*) return 1 ;;
+    esac
+    [ -f "$JOB_RUN/prompt.json" ]
   fi
 }
 
@@ -217,13 +244,16 @@ job_finish() {
   JOB_SECONDS=$((OS_NOW - JOB_BEGAN))
   budget_cost "${POD_RATE:-0}" $((OS_NOW - PROMPT_PAID_FROM + 1)) # both ends were cut to the second
   JOB_COST=$BUDGET_COST
+  bill_finish "$JOB_RUN" "$PROMPT_PAID_FROM" "$JOB_COST" "$TARGET_MADE"
+  bill_plan "$JOB_RUN/plan"
   os_utc
   facts=(--arg job "$JOB_ID" --arg run "${JOB_RUN##*/}" --arg prompt "$PROMPT_ID"
     --argjson code "$1" --arg signal "$CORE_SIGNAL" --arg cancelled "$PROMPT_CANCELLED" --arg error "$CORE_ERROR" --arg hint "$CORE_HINT"
     --arg steps "$JOB_STEPS" --argjson total "$JOB_SECONDS" --arg server "$JOB_SERVER_SECONDS"
     --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE"
     --arg cost "$JOB_COST" --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION"
-    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC")
+    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" --arg template "$BILL_TEMPLATE"
+    --argjson bill "$BILL_JSON" --argjson limits "$BILL_LIMITS")
   : >>"$JOB_RUN/collected"
   { IFS= read -r outputs && IFS= read -r result; } < <(jq -R -n -c "${facts[@]}" "$_JOB_RESULT" "$JOB_RUN/collected") ||
     result=''
@@ -262,13 +292,13 @@ _JOB_RESULT='
   [inputs | split("\t")
     | {node: .[1], kind: .[2], server_name: .[3], bytes: (.[4] | tonumber), sha256: .[5], path: .[6]}] as $outputs
   | $outputs,
-  {job_id: $job, run: $run, exit_code: $code,
+  {job_id: $job, run: $run, template: ($template | known), exit_code: $code,
    status: (if $code == 0 then "success" elif $cancelled != "" then "cancelled" elif $signal != "" then "interrupted" else "failed" end),
    error: (if $code == 0 then null elif $error == "" then "see the log" else $error end),
    hint: (if $code == 0 then null else $hint | known end),
    prompt_id: ($prompt | known), outputs: $outputs,
    seconds: (($steps | steps) + {total: $total}), server_seconds: ($server | tonumber? // null),
-   cost_usd: ($cost | tonumber),
+   cost_usd: ($cost | tonumber), bill: $bill, limits: $limits,
    pod: (if $pod == "" then null
      else {id: $pod, provider: $provider, gpu: $gpu, cost_per_hr: ($rate | tonumber? // 0)} end),
    url: ($url | known), comfyui_version: ($comfyui | known), autopod_version: $version, finished_at: $at}'

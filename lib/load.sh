@@ -36,7 +36,7 @@ _load_lay_down() {
     case $tag in
       job) printf '%s\n' "$text" >"$2/job.json" ;;
       workflow) printf '%s\n' "$text" >"$2/workflow.json" ;;
-      job_id | timeout_seconds | max_cost_usd | timings | upload | uploads) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
+      job_id | template | timeout_seconds | max_cost_usd | timings | upload | uploads) printf '%s\t%s\n' "$tag" "$text" >>"$2/plan" ;;
     esac || return
   done <"$1"
   target_wishes >>"$2/plan"

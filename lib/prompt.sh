@@ -14,7 +14,8 @@ _AUTOPOD_PROMPT_SH=1                         # @guard
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/helper.sh"
 . "$AUTOPOD_LIB/load.sh"
-. "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/bill.sh"
+. "$AUTOPOD_LIB/limits.sh"
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/comfy.sh"
@@ -25,7 +26,6 @@ _AUTOPOD_PROMPT_SH=1                         # @guard
 PROMPT_ALLOW_PARTIAL='' # --allow-partial
 
 _PROMPT_TRIES=3    # how often a prompt is posted that the server certainly does not know
-_PROMPT_GRACE=60   # seconds that each finished output of a cancelled prompt may take to come home
 PROMPT_RUN=''      # the directory of the run at hand
 PROMPT_PAID_FROM=0 # since when its pod is paid for (epoch)
 PROMPT_ID='' PROMPT_CLIENT='' _PROMPT_OWN_CLIENT=''
@@ -43,7 +43,7 @@ prompt_begin() {
 }
 
 # prompt_submit - posts the workflow under an id of our own that is on disk first; prompt.json. One that
-# was posted before is only posted again when the server does not know it. EX_REFUSED, EX_TUNNEL.
+# was posted before is only posted again when the server does not know it. EX_REFUSED, EX_TUNNEL; EX_TIME, EX_COST.
 prompt_submit() {
   ui_step Submit
   if [ -f "$PROMPT_RUN/prompt.json" ]; then
@@ -51,10 +51,10 @@ prompt_submit() {
       < <(jq -r '"\(.prompt_id) \(.client_id) \(.at)"' "$PROMPT_RUN/prompt.json")
     if [ ! -f "$PROMPT_RUN/history.json" ]; then
       _prompt_ask || return
-      if [ "$COMFY_STATE" = unknown ]; then _prompt_can_pay && _prompt_post || return; else _prompt_feed; fi
+      if [ "$COMFY_STATE" = unknown ]; then limits_check && _prompt_post || return; else _prompt_feed; fi
     fi
   else
-    _prompt_can_pay && _prompt_name && _prompt_post || return
+    limits_check && _prompt_name && _prompt_post || return
   fi
   [ -f "$PROMPT_RUN/history.json" ] || PROMPT_OPEN=1
   ui_done "prompt $PROMPT_ID"
@@ -146,31 +146,27 @@ prompt_await() {
   local status=0
   ui_step Running
   [ ! -f "$PROMPT_RUN/history.json" ] || return 0
-  _prompt_limit
-  watch_prompt "$PROMPT_RUN" "$PROMPT_ID" "$_PROMPT_DEADLINE" "$CORE_TMP/history" "$_PROMPT_LIMIT" \
-    "$PROMPT_PAID_FROM" || status=$?
-  case $WATCH_WISH in
-    leave)
+  limits_submitted "$_PROMPT_AT"
+  watch_prompt "$PROMPT_RUN" "$PROMPT_ID" "$CORE_TMP/history" "$PROMPT_PAID_FROM" || status=$?
+  case $WATCH_WISH:$status in
+    leave:*)
       PROMPT_LEFT=1
       core_quietly core_fail "$EX_FAIL" "the job was left running on the server" \
         "autopod-attach ${PROMPT_RUN##*/} takes it up"
       return
       ;;
-    cancel | stop | kill | close)
+    ?*:* | :"$EX_TIME" | :"$EX_COST")
       _prompt_end_early "$status" || return
       status=0
       ;;
   esac
-  if [ -n "$WATCH_CANCELLED" ]; then # at a limit
-    if _prompt_was_done; then cp -- "$CORE_TMP/cancelled" "$CORE_TMP/history" && status=0; else _prompt_keep; fi
-  fi
   if [ "$status" = 0 ]; then state_save "$PROMPT_RUN/history.json" <"$CORE_TMP/history" || status=$?; fi
   [ "$status" = "$EX_TUNNEL" ] || PROMPT_OPEN='' # ended, cancelled or lost: nothing is left to cancel
   return "$status"
 }
 
-# _prompt_end_early STATUS - somebody wanted the prompt to end, or it stood still: it is taken back; STATUS, but 0 when it was
-# done by then after all, its history entry at hand.
+# _prompt_end_early STATUS - somebody wanted the prompt to end, a limit is reached, or it stood still: it is taken back;
+# STATUS, but 0 when it was done by then after all, its history entry at hand.
 _prompt_end_early() {
   case $WATCH_WISH in stop | kill | close) TARGET_AFTER=$WATCH_WISH ;; esac
   [ "$1" != "$EX_CANCEL" ] || PROMPT_CANCELLED=1
@@ -182,29 +178,18 @@ _prompt_end_early() {
   fi
   [ "$1" != "$EX_CANCEL" ] || ui_failed cancelled
   [ -n "$PROMPT_OPEN" ] || _prompt_keep
-  [ "$1" = "$EX_CANCEL" ] || return "$1"
+  case $1 in
+    "$EX_CANCEL") ;;
+    "$EX_TIME" | "$EX_COST")
+      PROMPT_OPEN='' # what could be done was done
+      limits_tell
+      return
+      ;;
+    *) return "$1" ;;
+  esac
   local what='submits it again'
   [ -z "$PROMPT_OPEN" ] || what='looks what has become of it'
   core_fail "$EX_CANCEL" "the job was cancelled" "comfy-run --resume ${PROMPT_RUN##*/} $what"
-}
-
-# _prompt_can_pay - EX_COST when boot and uploads have used up what the job may cost.
-_prompt_can_pay() {
-  budget_seconds "$(load_line "$PROMPT_RUN/plan" max_cost_usd)" "$POD_RATE"
-  os_now
-  [ -z "$BUDGET_SECONDS" ] || [ $((OS_NOW - PROMPT_PAID_FROM)) -lt "$BUDGET_SECONDS" ] ||
-    core_fail "$EX_COST" "the cost limit is reached before the job was submitted" \
-      "allow more with pod_config.max_cost_usd"
-}
-
-# _prompt_limit - sets _PROMPT_DEADLINE (epoch) and _PROMPT_LIMIT, the code it stands for: the time since the
-# submission, or what the pod may cost since the run began, whichever comes first.
-_prompt_limit() {
-  _PROMPT_DEADLINE=$((_PROMPT_AT + $(load_line "$PROMPT_RUN/plan" timeout_seconds))) _PROMPT_LIMIT=$EX_TIME
-  budget_seconds "$(load_line "$PROMPT_RUN/plan" max_cost_usd)" "$POD_RATE"
-  if [ -n "$BUDGET_SECONDS" ] && [ $((PROMPT_PAID_FROM + BUDGET_SECONDS)) -lt "$_PROMPT_DEADLINE" ]; then
-    _PROMPT_DEADLINE=$((PROMPT_PAID_FROM + BUDGET_SECONDS)) _PROMPT_LIMIT=$EX_COST
-  fi
 }
 
 # prompt_tell_done - says that there is nothing to take back any more.
@@ -221,9 +206,10 @@ _prompt_keep() {
     --job "$PROMPT_RUN/job.json" <"$CORE_TMP/cancelled" >"$plan" && [ -n "$(load_line "$plan" file)$(load_line "$plan" text)" ]; then
     ui_failed # the step before: it runs no longer
     ui_step Download
-    HTTP_LONGEST=$_PROMPT_GRACE collect_outputs "$plan" "$PROMPT_RUN/collected" || status=$?
+    collect_outputs "$plan" "$PROMPT_RUN/collected" || status=$?
     if [ "$status" = 0 ]; then ui_done "$COLLECT_TEXT that it had finished"; else ui_failed "only $COLLECT_TEXT of what it had finished"; fi
   fi
+  [ "$COMFY_STATE" != 'done' ] || bill_times "$plan"
   if [ "$status" = 0 ]; then
     rm -f -- "$PROMPT_RUN/prompt.json"
   else
@@ -252,6 +238,7 @@ prompt_withdraw() {
 prompt_cancel() {
   COMFY_STATE=''
   [ -n "$PROMPT_OPEN" ] && [ -n "$TARGET_URL" ] || return 0
+  limits_keep
   if comfy_cancel "$TARGET_URL" "$PROMPT_ID"; then
     PROMPT_OPEN=''
     _prompt_was_done || ui_note "The job was cancelled on the server."

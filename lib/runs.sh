@@ -305,11 +305,16 @@ runs_unfetched() {
 # could not download; or it was ended early, and what it had finished could not be brought home.
 runs_left_outputs() {
   local lost='"exit_code":(5|9),' early='"exit_code":(8|10|11|130),' collected='"collect":[0-9]'
+  local known='"exit_code":(0|6|7|8),' gone='"exit_code":4,.*"await":[0-9]'
   [ -f "$1/prompt.json" ] && [ ! -f "$1/outputs.json" ] || return 1
   runs_read "$1/result.json"
-  [ -n "$RUNS_TEXT" ] || return 0
+  [ -n "$RUNS_TEXT" ] && [ ! -e "$1/unfetched" ] || return 0
   if [[ $RUNS_TEXT =~ $lost ]]; then return 0; fi
-  [ -f "$1/history.json" ] && [[ $RUNS_TEXT =~ $early ]] && ! [[ $RUNS_TEXT =~ $collected ]]
+  [ -f "$1/history.json" ] || { # a prompt that was cancelled for certain has no file any more
+    ! [[ $RUNS_TEXT =~ $known ]] && ! [[ $RUNS_TEXT =~ $gone ]]
+    return
+  }
+  [[ $RUNS_TEXT =~ $early ]] && ! [[ $RUNS_TEXT =~ $collected ]]
 }
 
 # runs_need POD_ID - 0 when a run that has no result yet was last on that pod.
@@ -336,8 +341,8 @@ runs_compute() {
   return 1
 }
 
-# runs_in_use POD_ID - 0 when another process that lives uses the pod; then RUNS_USER says who: a run on it, or who
-# makes it just now.
+# runs_in_use POD_ID - 0 when another process that lives uses the pod; then RUNS_USER says who: a run on it, who makes it
+# just now, or a call with jobs on it that is between two of them. What the dead have left of that is removed.
 runs_in_use() {
   local run lock
   RUNS_USER=''
@@ -348,5 +353,14 @@ runs_in_use() {
   if [ -z "$RUNS_USER" ] && state_lock_is_foreign "pod-$1"; then
     RUNS_USER="process $(state_lock_owner "pod-$1")"
   fi
+  for lock in "$AUTOPOD_HOME/locks/use-$1-"*; do
+    lock=${lock##*/}
+    case ${lock#"use-$1-"} in *[!0-9]* | "$$") continue ;; esac
+    if ! state_lock_is_foreign "$lock"; then
+      state_unlock "$lock"
+    elif [ -z "$RUNS_USER" ]; then
+      RUNS_USER="process ${lock##*-}"
+    fi
+  done
   [ -n "$RUNS_USER" ]
 }

@@ -8,6 +8,7 @@ _AUTOPOD_UPLOAD_SH=1                         # @guard
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/http.sh"
+. "$AUTOPOD_LIB/limits.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/comfy.sh"
 
@@ -15,7 +16,7 @@ UPLOAD_SHOW_FROM=1000000 # bytes; the progress of smaller files isn't worth a li
 
 # upload_files PLAN RECORD - uploads each `upload` line of PLAN (BYTES SHA256 NAME PATH); RECORD
 # (uploads.json) says under which name the server has it. UPLOAD_RENAMED is set when it is another
-# than we wanted; EX_UPLOAD.
+# than we wanted; EX_UPLOAD; EX_TIME, EX_COST at a limit.
 upload_files() {
   local tag bytes sum name path count=0 total=0 list=$CORE_TMP/uploads planned=''
   UPLOAD_RENAMED='' _UPLOAD_LIMIT_ASKED='' _UPLOAD_PLAN=$1
@@ -23,7 +24,7 @@ upload_files() {
   while IFS=$'\t' read -r tag bytes sum name path <&4; do
     [ "$tag" != uploads ] || planned=$bytes
     [ "$tag" = upload ] || continue
-    _upload_file "$path" "$name" "$bytes" || return
+    limits_check && _upload_file "$path" "$name" "$bytes" || return
     [ "$COMFY_NAME" = "$name" ] || UPLOAD_RENAMED=1
     printf '%s\t%s\t%s\t%s\t%s\n' "$bytes" "$sum" "$name" "$COMFY_NAME" "$path" >>"$list"
     count=$((count + 1)) total=$((total + bytes))
@@ -85,5 +86,8 @@ _upload_check() {
     "start ComfyUI with --max-upload-size $(($2 / 1000000 + 1))"
 }
 
-# _upload_progress PERCENT - how far the upload at hand is.
-_upload_progress() { ui_progress uploading "$1" 100; }
+# _upload_progress PERCENT - how far the upload at hand is; it may take so long that a guard dies meanwhile.
+_upload_progress() {
+  ui_progress uploading "$1" 100
+  limits_guards
+}

@@ -19,6 +19,7 @@ _AUTOPOD_WATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/panel.sh"
 . "$AUTOPOD_LIB/runs.sh"
 . "$AUTOPOD_LIB/budget.sh"
+. "$AUTOPOD_LIB/limits.sh"
 . "$AUTOPOD_LIB/stall.sh"
 
 # What the user asked for.
@@ -33,24 +34,23 @@ _WATCH_POLL_LAST=2000
 _WATCH_POLL_APART=100 # at least, whatever the server's queue does
 _WATCH_SILENCE=10     # seconds without a byte, after which the link is looked at
 
-WATCH_CANCELLED='' # set when the prompt was cancelled, for certain
 # Why the wait was ended early: cancel the job, stop or kill its pod, close (cancel, and no more jobs), leave it running;
 # empty: it wasn't.
 WATCH_WISH=''
 
-_WATCH_PROMPT='' _WATCH_RUN='' _WATCH_DEADLINE=0 _WATCH_HISTORY='' # the prompt at hand
+_WATCH_PROMPT='' _WATCH_RUN='' _WATCH_HISTORY='' # the prompt at hand
 _WATCH_BEGAN=0 _WATCH_PAUSE=0 _WATCH_DUE=0 _WATCH_LAST=0 _WATCH_DONE='' _WATCH_LOST=0 _WATCH_SECOND=0
 _WATCH_ASKED='' _WATCH_SAYS='' _WATCH_AWAY=0
 
-# watch_prompt RUN PROMPT_ID DEADLINE HISTORY_FILE CODE PAID_FROM - returns when the prompt of RUN, whose pod is paid for
-# since PAID_FROM (epoch), has ended, its history entry in HISTORY_FILE; CODE (EX_TIME, EX_COST) at DEADLINE (epoch; the
-# prompt is cancelled), EX_TUNNEL when the link stays away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost
-# the prompt or stands still, EX_CANCEL with WATCH_WISH when somebody wanted it to end.
+# watch_prompt RUN PROMPT_ID HISTORY_FILE PAID_FROM - returns when the prompt of RUN, whose pod is paid for since PAID_FROM
+# (epoch), has ended, its history entry in HISTORY_FILE; EX_TIME or EX_COST when a limit is reached, EX_TUNNEL when the link
+# stays away, EX_POD when the pod is gone, EX_WORKFLOW when the server lost the prompt or stands still, EX_CANCEL with
+# WATCH_WISH when somebody wanted it to end. It may still run then.
 watch_prompt() {
   local status=0
-  _WATCH_RUN=$1 _WATCH_PROMPT=$2 _WATCH_DEADLINE=$3 _WATCH_HISTORY=$4
-  _watch_begin "$6"
-  _watch_loop "$5" || status=$?
+  _WATCH_RUN=$1 _WATCH_PROMPT=$2 _WATCH_HISTORY=$3
+  _watch_begin "$4"
+  _watch_loop || status=$?
   _watch_end
   return "$status"
 }
@@ -58,9 +58,9 @@ watch_prompt() {
 # _watch_begin PAID_FROM - keys on, counters at their start.
 _watch_begin() {
   os_now
-  _WATCH_BEGAN=$OS_NOW WATCH_CANCELLED='' WATCH_WISH='' _WATCH_DONE='' _WATCH_LOST=0 _WATCH_SECOND=0 _WATCH_ASKED=''
+  _WATCH_BEGAN=$OS_NOW WATCH_WISH='' _WATCH_DONE='' _WATCH_LOST=0 _WATCH_SECOND=0 _WATCH_ASKED=''
   _WATCH_PAUSE=$_WATCH_POLL_FIRST _WATCH_DUE=0 _WATCH_LAST=0 _WATCH_SAYS=''
-  if [ -n "$FEED_OPEN" ] && [ "$OS_NOW" -lt "$_WATCH_DEADLINE" ]; then # what is over may be done
+  if [ -n "$FEED_OPEN" ] && limits_last; then # what is over may be done
     os_now_ms
     _WATCH_PAUSE=$_WATCH_POLL_OPEN _WATCH_DUE=$((OS_MS + _WATCH_PAUSE))
   fi
@@ -77,17 +77,14 @@ _watch_end() {
   TARGET_PAUSE=core_sleep
 }
 
-# _watch_loop CODE - until the prompt has ended; see watch_prompt.
+# _watch_loop - until the prompt has ended; see watch_prompt.
 _watch_loop() {
   while :; do
     os_now_ms
     if [ "$OS_MS" -ge "$_WATCH_DUE" ]; then _watch_poll || return; fi
     [ -z "$_WATCH_DONE" ] || return 0
+    limits_last || return "$LIMITS_CODE"
     os_now
-    [ "$OS_NOW" -lt "$_WATCH_DEADLINE" ] || {
-      _watch_limit "$1" $((OS_NOW - _WATCH_BEGAN))
-      return
-    }
     if [ "$OS_NOW" != "$_WATCH_SECOND" ]; then
       _WATCH_SECOND=$OS_NOW
       _watch_each_second || return
@@ -129,12 +126,12 @@ _watch_is() {
 }
 
 # _watch_recover - the server does not answer: brings the link back; the server may be at another port then. EX_TUNNEL,
-# EX_POD; 0 too when the time is up, or somebody wants it to end.
+# EX_POD; EX_TIME, EX_COST at a limit; 0 too when somebody wants it to end.
 _watch_recover() {
   local url=$TARGET_URL
   os_now
   _WATCH_AWAY=$OS_NOW
-  target_recover "$_WATCH_DEADLINE" || return
+  target_recover || return
   [ "$url" = "$TARGET_URL" ] || feed_url "$TARGET_URL"
   _WATCH_SAYS='' _WATCH_PAUSE=$_WATCH_POLL_FIRST # where the job is by now is worth a look at once
   stall_moved
@@ -221,8 +218,8 @@ _watch_wanted() {
   [ -z "$WATCH_WISH" ]
 }
 
-# _watch_each_second - what need not be looked at more often: a cancel, the tunnel's process, a standstill, the run's
-# file. EX_CANCEL, EX_WORKFLOW.
+# _watch_each_second - what need not be looked at more often: a cancel, the tunnel's process, the other guards, a
+# standstill, the run's file. EX_CANCEL, EX_WORKFLOW.
 _watch_each_second() {
   _watch_wanted || return "$EX_CANCEL"
   [ -z "$POD_ID" ] || tunnel_is_up || _watch_soon
@@ -331,18 +328,4 @@ _watch_vanished() {
   core_fail "$EX_WORKFLOW" \
     "the server has lost the job: it was restarted (out of memory?), or somebody removed it from the queue" \
     "comfy-run --resume submits it again"
-}
-
-# _watch_limit CODE SECONDS - cancels the prompt on the server, for CODE is reached: EX_TIME or EX_COST.
-_watch_limit() {
-  local limit='time limit' todo='allow more with --timeout MINUTES or pod_config.timeout_minutes'
-  [ "$1" = "$EX_TIME" ] || limit='cost limit' todo='allow more with pod_config.max_cost_usd'
-  ui_duration "$2"
-  if comfy_cancel "$TARGET_URL" "$_WATCH_PROMPT"; then
-    WATCH_CANCELLED=1
-    core_fail "$1" "the $limit is reached after $UI_TIME; the job was cancelled on the server" "$todo"
-  else
-    core_fail "$1" "the $limit is reached after $UI_TIME, and the server did not confirm that it cancelled the job" \
-      "it may still compute there; $todo"
-  fi
 }

@@ -6,11 +6,13 @@
 load test_helper
 load cmd_helper
 load runpod_helper
+load pods_helper
 
 setup() { cmd_setup; }
 
 teardown() {
   local status=0
+  release
   runpod_api_stop || status=1
   cmd_teardown || status=1
   return "$status"
@@ -31,7 +33,10 @@ teardown() {
   assert_equal "$(runpod_state '.pods[0].env.AUTOPOD_INSTALLATION')" "$(cat "$AUTOPOD_HOME/installation")" stamp
   assert_contains 'ssh-ed25519' "$(runpod_state '.pods[0].env.PUBLIC_KEY')"
   assert_equal "$(runpod_state '.pods[0].ports | tostring')" '["22/tcp"]' 'ports: ComfyUI must not be public'
-  assert_equal "$(jq -r '.pods[] | "\(.price) \(.limits.minutes)"' "$AUTOPOD_HOME/pods.json")" '0.4 720' 'the record'
+  assert_equal "$(jq -r '.pods[] | "\(.price) \(.limits.minutes) \(.waiting)"' "$AUTOPOD_HOME/pods.json")" '0.4 720 null' 'the record'
+  assert_contains 'Limits: 12 h, no limit of cost; latest possible bill $4.81. Guards: ' "$stderr"
+  assert_matches 'Guards: watcher (ok|✓) pod (ok|✓)' "$stderr"
+  assert_contains 'until its limits are used up, or you end it' "$stderr"
   run --separate-stderr "$AUTOPOD_BIN/autopod-kill"
   assert_status 0
   assert_running 0
@@ -122,7 +127,7 @@ teardown() {
 @test "wrong values: exit 2, nothing is asked" {
   rows
   local words
-  for words in '--gpu-count 0' '--disk x' '--max-price free' '--timeout 0' '--name a/b' '--cloud sky' '--image a --template b' \
+  for words in '--gpu-count 0' '--disk x' '--max-price free' '--max-cost 0' '--timeout 0' '--timeout 5 --no-limit' '--name a/b' '--cloud sky' '--image a --template b' \
     '--volume-mount models --volume-id vol4ga1models' '--provider sky'; do
     # shellcheck disable=SC2086 # words
     connect $words
@@ -196,6 +201,68 @@ teardown() {
   assert_contains 'balance is too low' "$stderr"
   assert_contains 'add credit' "$stderr"
   assert_made 1
+}
+
+# --- limits ---------------------------------------------------------------------------------------
+
+@test "limits: what is said and what the settings say, the smallest counts; --no-limit goes past the time alone" {
+  pods
+  local words settings wanted
+  while IFS='|' read -r settings words wanted; do
+    # shellcheck disable=SC2086 # words
+    run --separate-stderr env $settings "$AUTOPOD_BIN/autopod-connect" --gpu a40 --no-tunnel --json $words
+    assert_status 0
+    assert_equal "$(jq -c '[.known.limits | .max_cost_usd, .minutes, .unlimited]' <<<"$output")" "$wanted" "$settings $words"
+    assert_equal "$(jq -c '.guards' <<<"$output")" '{"run":false,"watcher":true,"pod":true}'
+    assert_equal "$(jq '.deadline == null' <<<"$output")" "$(jq '.[0] == null and .[2]' <<<"$wanted")" deadline
+    run "$AUTOPOD_BIN/autopod-kill"
+    assert_status 0
+  done <<'CASES'
+A=1||[null,720,false]
+AUTOPOD_MAX_COST=3|--timeout 900|[3,720,false]
+AUTOPOD_MAX_COST=3|--max-cost 2 --timeout 30|[2,30,false]
+AUTOPOD_MAX_COST=3|--max-cost 4 --no-limit|[3,null,true]
+AUTOPOD_MAX_DAILY_COST=1|--no-limit --max-cost 0.5|[0.5,null,true]
+A=1|--no-limit|[null,null,true]
+CASES
+}
+
+@test "limits: a wrong setting is exit 2 before anything is asked" {
+  rows
+  local setting
+  for setting in AUTOPOD_MAX_COST=0 AUTOPOD_MAX_COST=free AUTOPOD_MAX_DAILY_COST=-1 AUTOPOD_STOP_GRACE=x AUTOPOD_GUARD_GRACE=0 AUTOPOD_GUARD_POLL=0; do
+    run --separate-stderr env "$setting" "$AUTOPOD_BIN/autopod-connect"
+    assert_status 2
+    assert_contains "${setting%%=*} is \"${setting#*=}\"" "$stderr"
+  done
+  assert_made 0
+}
+
+@test "limits: a second pod within a day's limit that the first one may use up: exit 11, and none is made" {
+  pods
+  export AUTOPOD_MAX_DAILY_COST=2
+  connect --gpu a40 --no-tunnel
+  assert_status 0
+  assert_contains 'Limits: $2.00 or 12 h' "$stderr"
+  connect --gpu a40 --max-cost 1
+  assert_status 11
+  assert_contains 'AUTOPOD_MAX_DAILY_COST is $2' "$stderr"
+  assert_made 1
+}
+
+@test "--require-guard: without the watcher on this machine nothing is made; else that is a warning" {
+  pods
+  hold_lock watcher
+  printf '%s 2026-11-22T10:11:12Z otherkey\n' "$OWNER" >"$AUTOPOD_HOME/watcher"
+  connect --gpu a40 --require-guard
+  assert_status 4
+  assert_contains '--require-guard is set' "$stderr"
+  assert_made 0
+  connect --gpu a40 --no-tunnel
+  release
+  assert_status 0
+  assert_contains 'has another RunPod key' "$stderr"
+  assert_matches 'Guards: watcher (-|–) pod (ok|✓)' "$stderr"
 }
 
 # --- secrets --------------------------------------------------------------------------------------

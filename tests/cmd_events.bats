@@ -21,6 +21,8 @@ names() { jq -r .event <<<"${1-$output}" | grep -v warning | uniq | paste -sd ' 
   assert_equal "$(event run_started '"\(.job) \(.directory)"')" "one $(the_run)"
   assert_equal "$(jq -r .run <<<"$output" | sort -u)" "$(basename "$(the_run)")"
   assert_equal "$(event pod_ready '"\(.provider) \(.usd_per_hour) \(.made)"')" 'local 1 true'
+  assert_equal "$(event pod_ready '[.guards.run, .guards.watcher, .guards.pod, .deadline > now, .latest_bill_usd > 1] | tostring')" \
+    '[true,true,true,true,true]' "its limits and its guards"
   assert_equal "$(event tunnel_open '"\(.url) \(.port)"')" "http://127.0.0.1:$AUTOPOD_PORT $AUTOPOD_PORT"
   assert_equal "$(event upload '"\(.files) \(.bytes)"')" "1 $(($(wc -c <in.png)))"
   assert_equal "$(event submitted .prompt_id)" "$(jq -r .prompt_id "$(the_run)/prompt.json")"

@@ -141,10 +141,9 @@ slow_job() { job slow slow '{"seconds": 60}'; }
   assert_equal "$(jq .exit_code <<<"$output")" 12 'exit code in JSON'
   assert_file outputs/one_00001_.png
   assert_equal "$(jq -r '.pods | keys[0]' "$AUTOPOD_HOME/pods.json")" "$id" 'still remembered'
+  assert_matches 'The watcher \(process [0-9]+\) goes on trying' "$stderr"
   runpod_control '{"faults":{"terminate_not_done":null}}'
-  run --separate-stderr "$AUTOPOD_BIN/autopod-kill" --yes
-  assert_status 0
-  assert_all_gone
+  wait_until 90 assert_all_gone
 }
 
 @test "the pod is stopped from the console while the job runs: told, and nothing is left running" {

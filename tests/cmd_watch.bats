@@ -217,7 +217,8 @@ browser() {
   assert_contains "  cancel it: autopod-cancel $(basename "$(the_run)")" "$screen"
   assert_contains "Pod $(the_pod) runs on (\$0.10/h)." "$screen"
   assert_contains "  end it:    autopod-kill $(the_pod)" "$screen"
-  assert_contains '  its limit: 720 minutes' "$screen"
+  assert_contains 'Limits: 1:20 h, no limit of cost; latest possible bill' "$screen"
+  assert_contains 'Guards: watcher ✓' "$screen"
   refute_exists "$(the_run)/result.json"
   refute_exists outputs
   assert_equal "$(jq '.pods[].limits.minutes > 0' "$AUTOPOD_HOME/pods.json")" true 'a limit of time for a pod that nobody looks after'

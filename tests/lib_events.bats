@@ -207,13 +207,14 @@ story() {
 EVENTS_ON=1
 SUM=$(printf '%064d' 0)
 result() {
-  printf '{"job_id":"one","run":"%s","exit_code":%s,"status":"%s","error":%s,"hint":null,"prompt_id":null,"outputs":[{"node":"2","kind":"image","server_name":"a.png","bytes":1,"sha256":"%s","path":"/a.png"}],"seconds":{"target":0.1,"total":1},"server_seconds":null,"cost_usd":0.01,"pod":{"id":"p","provider":"local","gpu":"","cost_per_hr":0},"url":"http://127.0.0.1:1","comfyui_version":null,"autopod_version":"1","finished_at":"2026-01-31T23:59:59Z"}' \
+  printf '{"job_id":"one","run":"%s","template":"film","exit_code":%s,"status":"%s","error":%s,"hint":null,"prompt_id":null,"outputs":[{"node":"2","kind":"image","server_name":"a.png","bytes":1,"sha256":"%s","path":"/a.png"}],"seconds":{"target":0.1,"total":1},"server_seconds":null,"cost_usd":0.01,"bill":{"seconds":{"boot":1,"tunnel":0.2,"transfer":0,"queue":0,"compute":1.5,"idle":0.3,"tail":null},"usd":{"boot":1,"tunnel":0.2,"transfer":0,"queue":0,"compute":1.5,"idle":0.3,"tail":null}},"limits":{"max_cost_usd":null,"timeout_seconds":60,"pod":null},"pod":{"id":"p","provider":"local","gpu":"","cost_per_hr":0},"url":"http://127.0.0.1:1","comfyui_version":null,"autopod_version":"1","finished_at":"2026-01-31T23:59:59Z"}' \
     "$EVENTS_RUN" "$1" "$2" "$3" "$SUM"
 }
 events_emit warning text s before
 EVENTS_RUN=one.1
 events_emit run_started job s one directory s /runs/one.1
-events_emit pod_ready pod s p provider s local gpu s '' usd_per_hour n '' made b 1 seconds n 1.5
+events_emit pod_ready pod s p provider s local gpu s '' usd_per_hour n '' made b 1 seconds n 1.5 \
+  deadline n 1769904000 latest_bill_usd n '' guards j '{"run":true,"watcher":true,"pod":false}'
 events_emit tunnel_open url s http://127.0.0.1:8188 port n 8188 pod s p
 events_emit upload files n 1 bytes n 10
 events_emit submitted prompt_id s abc url s http://127.0.0.1:8188

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # lib/runs.sh: which run is meant, and what has become of it.
+# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
 
 load test_helper
 load lib_helper
@@ -248,8 +249,34 @@ not p'
   laid fetched "$(result success 0)" history.json outputs.json
   laid failed "$(result failed 8 '{"seconds": {"collect": 0.2, "total": 1}}')" history.json
   laid tidy "$(result cancelled 130)"
+  rm "$RUN/prompt.json"
+  laid partial "$(result failed 8 '{"seconds": {"collect": 0.2, "total": 1}}')" history.json unfetched
+  laid limit "$(result failed 11 '{"seconds": {"collect": 0.2, "total": 1}}')" history.json unfetched
+  # What became of it nobody knows: its prompt was neither seen to end nor cancelled for certain.
+  for code in 1 10 11 130 143; do laid "unknown-$code" "$(result failed "$code")"; done
+  laid unasked "$(result failed 4 '{"seconds": {"target": 2, "total": 2}}')"
+  laid gone "$(result failed 4 '{"seconds": {"await": 2, "total": 2}}')"
+  laid refused "$(result failed 7)"
+  laid vanished "$(result failed 8)"
   run lib runs <<<'runs_unfetched p'
-  assert_equal "$(cut -d . -f 1 <<<"$output" | paste -sd ' ' -)" 'cancelled early killed lost stalled'
+  assert_equal "$(cut -d . -f 1 <<<"$output" | paste -sd ' ' -)" 'cancelled early killed limit lost partial stalled unasked unknown-1 unknown-10 unknown-11 unknown-130 unknown-143'
+}
+
+@test "a pod is in use by a call that is between two of its jobs; what the dead and we ourselves say of it does not count" {
+  local locks=$AUTOPOD_HOME/locks user
+  someone
+  user=${HOLDERS[0]}
+  ln -s "$OWNER" "$locks/use-p-$user"
+  cp -P "$locks/use-p-$user" "$locks/use-p-2-$user" # of the pod p-2
+  ln -s 99999999-dead.1 "$locks/use-p-99999999"
+  ln -s 99999998-dead.1 "$locks/use-q-99999998"
+  run lib runs <<'SH'
+runs_in_use p && printf '%s\n' "$RUNS_USER"
+state_lock "use-q-$$" && { runs_in_use q || echo 'not q'; }
+SH
+  assert_equal "$output" "process $user"$'\nnot q'
+  assert_equal "$(cd "$locks" && echo use-p-*)" "use-p-2-$user use-p-$user" 'locks'
+  refute_exists "$locks/use-q-99999998"
 }
 
 @test "a pod that may still work on a run: only on one that is submitted, has no end, and is none of the caller's" {
