@@ -10,6 +10,8 @@
 #   --files N    rounds of the large transfers (default: 5; 0 leaves them out)
 #   --mib N      size of the file that is moved, in MiB (default: 1024)
 #   --seconds N  no new round of a measurement after that (default: 180)
+#   --limits     instead: how long pods outlive their limits when everything is
+#                broken that would stop them (bench/limits.sh; what follows is its)
 #   -h, --help   print this help
 #
 # Exit codes: 0 measured, 1 something broke, 2 usage, 3 something missing.
@@ -70,6 +72,7 @@ parse() {
       --files) FILE_ROUNDS=$(number "$1" "${2:-}") && shift ;;
       --mib) MIB=$(number "$1" "${2:-}") && shift ;;
       --seconds) SECONDS_EACH=$(number "$1" "${2:-}") && shift ;;
+      --limits) exec bash "$ROOT/bench/limits.sh" "${@:2}" ;;
       -h | --help) sed -n -e '1,2d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
       *) die 2 "unknown option: $1 (--help lists them)" ;;
     esac

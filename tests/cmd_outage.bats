@@ -4,6 +4,7 @@
 load test_helper
 load cmd_helper
 load runpod_helper
+load worlds_helper
 
 setup() { cmd_setup; }
 
@@ -19,36 +20,6 @@ teardown() {
   runpod_api_stop || status=1
   cmd_teardown || status=1
   return "$status"
-}
-
-# at_once NAME... - runs these functions at the same time, since they mostly wait; each in a world of its own below this test's
-at_once() {
-  local name pids='' status=0
-  for name in "$@"; do
-    (world "$name" && "$name") >"$BATS_TEST_TMPDIR/$name.said" 2>&1 3>&- &
-    pids="$pids $!"
-  done
-  for name in "$@"; do
-    pids=${pids# }
-    wait "${pids%% *}" || {
-      _complain "$name failed:" "$(<"$BATS_TEST_TMPDIR/$name.said")"
-      status=1
-    }
-    pids=${pids#"${pids%% *}"}
-  done
-  return "$status"
-}
-
-# world NAME - in a subshell: home, ports, working directory and processes of its own
-world() {
-  trap '[ -z "$COMMAND_PID" ] || kill_command_group' EXIT
-  BATS_TEST_TMPDIR=$BATS_TEST_TMPDIR/$1
-  export AUTOPOD_TEST_MARK=$BATS_TEST_TMPDIR/. AUTOPOD_HOME=$BATS_TEST_TMPDIR/autopod TMPDIR=$BATS_TEST_TMPDIR/tmp
-  mkdir -p "$TMPDIR" "$BATS_TEST_TMPDIR/cwd"
-  cd "$BATS_TEST_TMPDIR/cwd" || return
-  free_port
-  export AUTOPOD_PORT=$FREE_PORT
-  cmd_templates
 }
 
 # --- a pod whose link can be broken ---------------------------------------------------------------
@@ -73,38 +44,6 @@ pod_up_with_double() {
   pod_up || return
   DOUBLE=$COMFY
   wait_until 20 double_ask . >/dev/null 2>&1
-}
-
-# pod_port NAME - prints the port that is known of the pod's sshd or comfyui
-pod_port() { awk -v name="$1" '$1 == name { print $4 }' "$POD_DIR/processes"; }
-
-# pod_process_is NAME PID PORT - from now on the pod's sshd or comfyui is that process, at that port
-pod_process_is() {
-  local start
-  start=$(bash -c '. "${DOUBLES_TREE:-$ROOT}/lib/os.sh" && os_process_start "$1" && printf %s "$OS_START"' bash "$2") || return
-  awk -v name="$1" -v now="$1 $2 $start $3" '{ print $1 == name ? now : $0 }' "$POD_DIR/processes" >"$POD_DIR/processes.new"
-  mv "$POD_DIR/processes.new" "$POD_DIR/processes"
-}
-
-# relay_start PORT - starts a relay to PORT; sets RELAY and CONTROL
-relay_start() {
-  local said=$BATS_TEST_TMPDIR/relay.$RANDOM
-  : >"$said"
-  "$AUTOPOD_PYTHON" "$ROOT/tests/doubles/relay.py" "$1" >"$said" 2>&1 </dev/null 3>&- &
-  printf '%s\n' "$!" >>"$BATS_TEST_TMPDIR/relays"
-  disown "$!"
-  wait_until 20 has_line "$said" || return
-  read -r RELAY CONTROL <"$said"
-}
-
-# relay COMMAND [CONTROL] - has the relay do it; prints its answer
-relay() {
-  (
-    exec 4<>"/dev/tcp/127.0.0.1/${2:-$CONTROL}"
-    printf '%s\n' "$1" >&4
-    read -r said <&4
-    printf '%s\n' "$said"
-  )
 }
 
 # slow_job ID [SECONDS] - a job that takes so long, in many steps; the simulator runs it
@@ -182,11 +121,19 @@ assert_calm() {
   wait_until 3 command_left_nothing || { _complain "$(left_processes)" && return 1; }
 }
 
-# command_left_nothing - 0 when no process of a command is there, other than a pod's
+# command_left_nothing - 0 when no process of a command is there, other than a pod's and the watcher
 command_left_nothing() {
-  local left
-  left=$(left_processes)
-  ! grep -qE 'comfy-run|/watch\.py|ssh -T|sleep|curl' <<<"$left"
+  local pid args parent
+  while read -r pid args; do
+    case $args in
+      *' @watcher:'*) ;;
+      sleep*) # the watcher rests between its looks, and so does the guard on a pod
+        parent=$(ps -o ppid= -p "$pid") && parent=$(ps -o args= -p "$((parent))") || continue
+        case $parent in *' @watcher:'* | */guard.sh\ *) ;; *) return 1 ;; esac
+        ;;
+      *comfy-run* | */watch.py* | *'ssh -T'* | *curl*) return 1 ;;
+    esac
+  done < <(left_processes)
 }
 
 # --- kill -9 --------------------------------------------------------------------------------------
