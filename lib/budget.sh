@@ -134,6 +134,16 @@ budget_deadline() {
   BUDGET_BILL=$BUDGET_COST
 }
 
+# budget_disk USD_PER_MONTH FROM - after budget_deadline: adds to BUDGET_BILL what the disk costs from FROM (epoch) until the
+# deadline, which is no part of a pod's price: at most what it costs while the pod is stopped.
+budget_disk() {
+  local BUDGET_COST
+  [ -n "$BUDGET_BILL" ] || return 0
+  budget_pod 0 0 "$1" $((BUDGET_DEADLINE - $2))
+  budget_total "$BUDGET_BILL" "$BUDGET_COST"
+  BUDGET_BILL=$BUDGET_COST
+}
+
 # budget_hours MINUTES - sets BUDGET_HOURS to a time in words, as "45 min", "12 h" or "12:30 h".
 budget_hours() {
   if [ "$1" -lt 60 ]; then

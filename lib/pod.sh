@@ -207,8 +207,7 @@ pod_check_address() {
   case $POD_STATUS in
     running | creating)
       [ -z "$POD_SSH_PORT" ] || return 0
-      what="pod $POD_ID has no ssh address yet"
-      todo="booting may take minutes; autopod-info $POD_ID shows when it has one"
+      what="pod $POD_ID has no ssh address yet" todo="booting takes minutes; autopod-info $POD_ID shows when it has one"
       ;;
     stopped) todo="start it again: autopod-start $POD_ID" ;;
     *) todo="make another one: autopod-connect; autopod-ls shows those there are" ;;
@@ -344,8 +343,9 @@ pod_deadline() {
   [ -z "$_POD_STATE_AT" ] || ran=$((ran + POD_FROM - _POD_STATE_AT)) # what it ran before POD_FROM
   budget_pod "$POD_RATE" "$ran" "$POD_MONTHLY" "$_POD_RESTED"
   budget_deadline "$POD_FROM" "$POD_RATE" "$BUDGET_COST" "$POD_LIMIT" "$_POD_MINUTES"
-  POD_DEADLINE=$BUDGET_DEADLINE POD_DEADLINE_CODE=$BUDGET_CODE POD_BILL=$BUDGET_BILL
-  POD_WARN_AT=$BUDGET_WARN_AT POD_CANCEL_AT=$BUDGET_CANCEL_AT
+  budget_disk "$POD_MONTHLY" "$POD_FROM"
+  POD_DEADLINE=$BUDGET_DEADLINE POD_DEADLINE_CODE=$BUDGET_CODE POD_BILL=$BUDGET_BILL \
+    POD_WARN_AT=$BUDGET_WARN_AT POD_CANCEL_AT=$BUDGET_CANCEL_AT
 }
 
 # _pod_not_ahead - the loaded pod can't run since a time that is yet to come: a clock that was fast has been put right. It

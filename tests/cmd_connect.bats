@@ -34,7 +34,7 @@ teardown() {
   assert_contains 'ssh-ed25519' "$(runpod_state '.pods[0].env.PUBLIC_KEY')"
   assert_equal "$(runpod_state '.pods[0].ports | tostring')" '["22/tcp"]' 'ports: ComfyUI must not be public'
   assert_equal "$(jq -r '.pods[] | "\(.price) \(.limits.minutes) \(.waiting)"' "$AUTOPOD_HOME/pods.json")" '0.4 720 null' 'the record'
-  assert_contains 'Limits: 12 h, no limit of cost; latest possible bill $4.81. Guards: ' "$stderr"
+  assert_contains 'Limits: 12 h, no limit of cost; latest possible bill $4.94. Guards: ' "$stderr"
   assert_matches 'Guards: watcher (ok|✓) pod (ok|✓)' "$stderr"
   assert_contains 'until its limits are used up, or you end it' "$stderr"
   run --separate-stderr "$AUTOPOD_BIN/autopod-kill"

@@ -406,6 +406,25 @@ SH
   assert_equal "$output" ''
 }
 
+@test "the disk is on the latest possible bill, too" {
+  run lib_both budget <<'SH'
+AUTOPOD_STOP_GRACE=120 AUTOPOD_GUARD_POLL=15
+budget_deadline 1000 0.40 0 '' 720
+before=$BUDGET_BILL
+budget_disk 8 1000 # dollars a month, half a day
+echo "$before $BUDGET_BILL $BUDGET_DEADLINE"
+budget_disk 0 1000
+echo "$BUDGET_BILL"
+budget_deadline 1000 '' 0 '' 720
+budget_disk 8 1000
+echo "[$BUDGET_BILL]"
+SH
+  assert_status 0
+  assert_equal "$output" '4.8034 4.9368 44200
+4.9368
+[]'
+}
+
 @test "limits in words" {
   run lib_both budget <<'SH'
 while IFS=, read -r cost minutes bill price; do
