@@ -308,9 +308,11 @@ SH
   shim pod-create <<'SH'
 cp "$AUTOPOD_HOME/pods.json" "$SHIMS/wished"
 SH
-  connect --yes --no-tunnel >/dev/null 2>&1 || :
+  start_command autopod-connect --provider runpod --yes --no-tunnel
+  wait_until 30 recorded_is .value.account "$ACCOUNT" # as long as it boots: it never gets ready
+  kill_command INT
+  finish_command 30
   assert_equal "$(jq -r '.intents[].account' "$SHIMS/wished")" "$ACCOUNT"
-  assert_equal "$(recorded .value.account)" "$ACCOUNT"
 }
 
 # --- who tells of it ------------------------------------------------------------------------------

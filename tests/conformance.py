@@ -252,7 +252,7 @@ def normal(value: str) -> str:
     """A string without what differs from server to server: counters, paths, random names."""
     value = re.sub(r"_\d{5}_?\.", "_00001_.", value)
     value = re.sub(r"ComfyUI_temp_[a-z]{5}", "ComfyUI_temp_xxxxx", value)
-    value = re.sub(r"\b20\d\d-\d\d-\d\d\b", "2000-01-01", value)
+    value = re.sub(r"(?<!\d)20\d\d-\d\d-\d\d(?!\d)", "2000-01-01", value)  # also before a counter
     # Of an absolute path only the name of a file is what the request spoke of.
     return re.sub(r"(?<![^\s'])/[^\s']*?([^\s'/]+\.\w+)?(?=[\s']|$)", r"/.../\1", value)
 
