@@ -56,7 +56,8 @@ slow_job() { job "$1" slow "{\"seconds\": $2}"; }
 }
 
 @test "the cost limit cancels the job, exit 11; without a price there is none" {
-  job one slow '{"seconds": 60}' '{"pod_config": {"max_cost_usd": 0.01}}'
+  # 14 seconds: what ends it is to be the run, which has to have it booted and submitted by then, on any machine.
+  job one slow '{"seconds": 60}' '{"pod_config": {"max_cost_usd": 0.04}}'
   AUTOPOD_LOCAL_RATE=10 AUTOPOD_ASK_ABOVE=10 comfy_run one.json
   assert_status 11
   assert_contains 'the cost limit is reached' "$stderr"
