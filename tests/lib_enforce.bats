@@ -53,6 +53,11 @@ provider_local_stop() { note stop "$1" && described "$1" stopped; }
 provider_local_terminate() { note terminate "$1"; }
 provider_local_get() { note get "$1" && described "$1" running; }
 provider_local_list() { note list; }
+# queue_is_told - from here on ComfyUI answers through a tunnel, with $queue
+queue_is_told() {
+  tunnel_find() { TUNNEL_URL=http://127.0.0.1:9; }
+  http_get() { printf '%s\n' "$queue" >"$2" && HTTP_STATUS=200; }
+}
 at() {
   status=0 second=$1
   enforce_once || status=$?
@@ -321,8 +326,7 @@ SH
   pod one '{"waiting":true,"orphan_at":1800000000}'
   passes <<'SH'
 AUTOPOD_GUARD_GRACE=10
-tunnel_find() { TUNNEL_URL=http://127.0.0.1:9; }
-http_get() { printf '%s\n' "$queue" >"$2" && HTTP_STATUS=200; }
+queue_is_told
 queue='{"queue_running":[[0,"x"]],"queue_pending":[]}'
 at 10
 at 50
@@ -334,8 +338,7 @@ SH
   pod one '{"waiting":true,"orphan_at":1800000000}'
   passes <<'SH'
 AUTOPOD_GUARD_GRACE=10
-tunnel_find() { TUNNEL_URL=http://127.0.0.1:9; }
-http_get() { printf '%s\n' "$queue" >"$2" && HTTP_STATUS=200; }
+queue_is_told
 queue='{"queue_running":[],"queue_pending":[[1,"y"]]}'
 at 10
 queue='{"queue_running":[],"queue_pending":[]}'
