@@ -29,7 +29,8 @@ CORE_SIGNAL=''                               # the signal that ends the program,
 CORE_EXIT=0                                  # during the cleanup: the exit code that the program is about to end with
 CORE_STATUS=''                               # set by a cleanup step that knows a graver exit code
 CORE_LEFT=''                                 # what still runs and costs, for those who won't wait
-CORE_TMP=''
+_CORE_NO_TMP=/dev/null/tmpdir                # where nobody can write, root neither: for who forgets core_tmpdir
+CORE_TMP=$_CORE_NO_TMP
 CORE_OUT=1                      # where the program's own standard output is, whatever a function's is at the moment
 CORE_WIPE=''                    # a function that takes away what is only drawn for the moment, before the cleanup speaks
 CORE_REDRAW=''                  # what has happened to the terminal: resized, or resumed (others have written there meanwhile)
@@ -80,9 +81,9 @@ core_need() {
 # core_tmpdir - sets CORE_TMP to a private directory that is gone when the program ends; 1 when it
 # can't be made.
 core_tmpdir() {
-  [ -z "$CORE_TMP" ] || return 0
+  [ "$CORE_TMP" = "$_CORE_NO_TMP" ] || return 0
   CORE_TMP=$(mktemp -d "${TMPDIR:-/tmp}/autopod.XXXXXX" 2>/dev/null) || {
-    CORE_TMP=''
+    CORE_TMP=$_CORE_NO_TMP
     core_fail "$EX_FAIL" "can't make a temporary directory in ${TMPDIR:-/tmp}" "does it exist, and is there room?"
   }
 }
@@ -195,7 +196,7 @@ _core_clean() {
   (_core_run_stack) >&8 2>&9 || status=$?
   if [ "$status" -gt 0 ] && [ "$status" -lt 128 ]; then CORE_STATUS=$status; fi
   _CORE_CLEANUP=()
-  [ -z "$CORE_TMP" ] || rm -rf -- "$CORE_TMP"
+  [ "$CORE_TMP" = "$_CORE_NO_TMP" ] || rm -rf -- "$CORE_TMP"
 }
 
 # _core_run_stack - the steps, last registered first; ends the subshell with CORE_STATUS. A signal may have come in the

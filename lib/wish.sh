@@ -32,7 +32,8 @@ wish_account() {
 # and its LIMITS (JSON: max_cost_usd, minutes) are on disk before the call, its id right after. On failure
 # PROVIDER_WHY says why. EX_POD, EX_MISSING; EX_POD_LEFT when nobody can say whether there is one.
 wish_make() {
-  local made=$CORE_TMP/made.json status=0 name
+  local made status=0 name
+  core_tmpdir && made=$CORE_TMP/made.json || return
   pod_provider "$1" && state_installation && os_random_hex 4 || return
   os_utc_compact
   name=autopod-${3:+${3//[!A-Za-z0-9_-]/-}-}$OS_UTC-$OS_HEX PROVIDER_WHY=''

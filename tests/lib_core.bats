@@ -324,3 +324,9 @@ SH
   assert_equal "$output" 'signal TERM'
   assert_equal "$(<words)" 3
 }
+
+@test "who forgets to make the temporary directory fails, and writes nowhere" {
+  run lib core <<<': >"$CORE_TMP/x"'
+  assert_status 1
+  assert_contains '/x: Not a directory' "$output"
+}
