@@ -54,19 +54,17 @@ emit_lib() {
   done <"$file"
 }
 
-# emit_asset PATH - prints a function that prints PATH, unless that was done
+# emit_asset PATH - prints a function that prints PATH, unless that was done. Its text is a quoted word: a here-document
+# would need a process to be read, for each of some forty files at each start.
 emit_asset() {
-  local path=$1 mark=AUTOPOD_ASSET_END
+  local path=$1
   case " $ASSETS " in *" $path "*) return 0 ;; esac
   [ -f "$ROOT/$path" ] || die "no asset $path"
   case $path in *[!A-Za-z0-9._/-]*) die "$path: letters, digits, . _ - / only" ;; esac
-  if grep -qx "$mark" "$ROOT/$path"; then die "$path holds a line $mark"; fi
   ASSETS="$ASSETS${ASSETS:+ }$path"
-  printf '# --- %s\n_autopod_asset_%s() {\n  cat <<'\''%s'\''\n' \
-    "$path" "${path//[!A-Za-z0-9]/_}" "$mark"
-  cat "$ROOT/$path"
-  [ -z "$(tail -c 1 "$ROOT/$path")" ] || printf '\n'
-  printf '%s\n}\n' "$mark"
+  printf "# --- %s\n_autopod_asset_%s() {\n  printf '%%s' '" "$path" "${path//[!A-Za-z0-9]/_}"
+  sed "s/'/'\\\\''/g" "$ROOT/$path"
+  printf "'\n}\n"
 }
 
 # emit_assets PATTERN - emit_asset for each file that PATTERN names, in byte order

@@ -91,9 +91,14 @@ refused() {
   refused 'can be bundled: source /etc/profile'
 }
 
-@test "an asset that holds the end mark of its here-document fails the build" {
-  printf 'AUTOPOD_ASSET_END\n' >>helpers/greet.py
-  refused 'holds a line AUTOPOD_ASSET_END'
+@test "an asset with quotes, backslashes and a here-document in it comes out as it went in" {
+  tool '. "$AUTOPOD_LIB/os.sh"' '# @asset templates/a.json'
+  printf '%s\n' "'it''s' '\\'' \\n %s \$HOME \`date\`" "cat <<'EOF'" 'EOF' "printf '%s' '" >templates/a.json
+  printf 'ü, and no newline' >>templates/a.json
+  bash scripts/bundle.sh bin/tool >built
+  sed '$d' built >library # without the line that calls main
+  bash -c '. ./library && _autopod_asset_templates_a_json' >out
+  cmp templates/a.json out
 }
 
 @test "an asset of any size comes out as it went in" {
