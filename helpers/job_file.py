@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # importing typing costs every start some 4 ms
     Scalar = Union[str, int, float, bool]
     Json = dict[str, Any]
 
-JOB_KEYS = ["job_id", "workflow_template", "inputs", "outputs", "pod_config"]
+JOB_KEYS = ["job_id", "workflow_template", "workflow", "inputs", "set", "outputs", "pod_config"]
 POD_TEXTS = ["gpu_type", "datacenter", "volume_id", "volume_mount", "image", "template", "cloud"]
 POD_COUNTS = ["gpu_count", "disk_gb"]
 POD_NUMBERS = ["max_cost_usd", "timeout_minutes", "max_price_usd_per_hour", *POD_COUNTS]
@@ -41,11 +41,13 @@ POD_SHAPES = {  # of the texts that can't be any line: a pattern, and what they 
 }
 LARGEST_NUMBER = 1_000_000
 
+NOT_A_JOB = "is not a job: a JSON object is wanted"
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_NAME_BYTES = 200  # leaves room for "-12", a UTC stamp and ".part" in a 255-byte file name
 
 # ComfyUI's /view refuses every name that holds "..", so a prefix made of the id must not.
 JOB_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 INPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MEDIA_EXTENSIONS = (
@@ -57,6 +59,14 @@ MEDIA_EXTENSIONS = (
 
 class Problem(Exception):
     """Something the person who wrote the job has to change; in words for that person."""
+
+
+class Unreadable(Exception):
+    """Node definitions that can't be used; in words for people. Where they were saved, it is
+    nobody's fault: others may do."""
+
+
+UNREADABLE = 65  # the exit code for it: see nodes_with in lib/nodes.sh
 
 
 # --- words for people ---------------------------------------------------------------------
@@ -75,9 +85,31 @@ def nearest(word: str, known: list[str], list_all: bool = False) -> str:
 # --- reading ------------------------------------------------------------------------------
 
 
+def path_label(path: str) -> str:
+    """How a file is named to people; - is standard input."""
+    return "standard input" if path == "-" else clean(path) or '""'
+
+
 def without_comments(value: Json) -> Json:
     """Keys that start with _ or $ are for people: comments, "$schema" and the like."""
     return {key: item for key, item in value.items() if not key.startswith(("_", "$"))}
+
+
+def without_notes(nodes: Json) -> Json:
+    """API nodes without "is_changed", a note of the server that saved them: one that gets it
+    believes it."""
+    return {
+        name: {key: item for key, item in node.items() if key != "is_changed"}
+        if isinstance(node, dict)
+        else node
+        for name, node in nodes.items()
+    }
+
+
+def is_link(value: Any) -> bool:
+    """Whether an input's value is a link that the server follows, ["NODE", OUTPUT]; a value may be
+    a list as well."""
+    return isinstance(value, list) and [type(item) for item in value] == [str, int]
 
 
 def no_duplicates(pairs: list[tuple[str, Any]]) -> Json:
@@ -137,6 +169,18 @@ def read_object(path: str, label: str, otherwise: str) -> Json:
     except Problem as problem:
         raise Problem(f"{label}: {problem}") from None
     return without_comments(value)
+
+
+def read_job(path: str, label: str) -> Json:
+    """The object in a job file; Problem for all else, above all for a workflow."""
+    hint = f"{label}: is not a job; the workflow in it is run by comfy-run --workflow {clean(path)}"
+    if path.lower().endswith(tuple(MEDIA_EXTENSIONS.split())) and os.path.isfile(path):
+        raise Problem(hint)
+    raw = read_object(path, label, NOT_A_JOB)
+    nodes = [value for value in raw.values() if isinstance(value, dict) and "class_type" in value]
+    if "job_id" not in raw and (nodes or isinstance(raw.get("nodes"), list)):
+        raise Problem(hint)
+    return raw
 
 
 # --- paths --------------------------------------------------------------------------------
@@ -222,9 +266,9 @@ def describe_file(path: str) -> Json:
     return {"type": "file", "path": real, "bytes": size, "sha256": sha256, "upload_name": name}
 
 
-def describe_input(name: str, value: Any) -> Json:
-    """What job.json says of one input."""
-    if not INPUT_NAME.fullmatch(name):
+def describe_input(name: str, value: Any, given: bool = False) -> Json:
+    """What job.json says of one input; one that is `given` may have the name of a node's field."""
+    if not given and not INPUT_NAME.fullmatch(name):
         raise Problem("a name is made of letters, digits, _ . and -")
     if isinstance(value, bool):
         return {"type": "boolean", "value": value}
@@ -253,18 +297,27 @@ class Job:
 
     inputs: NAME -> {"type", "value"} or {"type", "path", "bytes", "sha256", "upload_name"};
     uploads: the distinct files among them; outputs: NAME -> path, by check_outputs; pod_config:
-    with its defaults. Problem when the file `path` holds no JSON object.
+    with its defaults; sets: "set" as it stands there. `raw` is a job that has no file of its own:
+    `path` only names it to people. `given` are inputs of the call, which go before the job's.
+    Problem when the file `path` holds no JSON object.
     """
 
-    def __init__(self, path: str) -> None:
-        self.label = "standard input" if path == "-" else clean(path) or '""'
-        self.raw = read_object(path, self.label, "is not a job: a JSON object is wanted")
+    def __init__(self, path: str, raw: Json | None = None, given: Json | None = None) -> None:
+        self.label = path_label(path)
+        self.given = given or {}
+        self.is_made = raw is not None
+        self.raw: Json = raw or read_job(path, self.label)
+        self.is_doubtful = False  # whether old node definitions may be to blame for problems
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.inputs: Json = {}
+        self.sets: Json = {}
         self.uploads: dict[tuple[str, str], Json] = {}
         self.outputs: dict[str, str] = {}
         self.pod_config: Json = {**POD_DEFAULTS}
+        self.own_workflow = "workflow" in self.raw  # any file; else it is a template's name
+        if self.own_workflow and "workflow_template" in self.raw:
+            self.problem("workflow", "goes without workflow_template: one of them is wanted")
         for key in self.raw:
             if key not in JOB_KEYS:
                 hint = "it belongs in pod_config" if key in POD_KEYS else nearest(key, JOB_KEYS)
@@ -276,8 +329,10 @@ class Job:
                 f"{shown(self.job_id)} is no valid id: letters, digits, single dots, _ and -, "
                 "starting with a letter or digit, at most 128 characters",
             )
-        self.template = self._required("workflow_template")
+        self.workflow = self._line("workflow", self.raw["workflow"]) if self.own_workflow else ""
+        self.template = "" if self.own_workflow else self._required("workflow_template")
         self._check_inputs()
+        self._check_sets()
         self._check_pod_config()
 
     def problem(self, key: str, text: str) -> None:
@@ -339,17 +394,34 @@ class Job:
         return ""
 
     def _check_inputs(self) -> None:
-        for name, value in self._section("inputs").items():
+        for name, value in {**self._section("inputs"), **self.given}.items():
             self.inputs[name] = {"type": "text", "value": ""}  # a bad one still counts as given
             try:
-                item = self.inputs[name] = describe_input(name, value)
+                item = self.inputs[name] = describe_input(name, value, name in self.given)
             except Problem as problem:
-                self.problem(f"inputs.{name}", str(problem))
+                self._input_problem(name, str(problem))
                 continue
             if item["type"] == "file":
                 # One upload for files of one content, but the extension says what they are.
                 content = item["sha256"], os.path.splitext(item["upload_name"])[1]
                 item["upload_name"] = self.uploads.setdefault(content, item)["upload_name"]
+
+    def _input_problem(self, name: str, text: str) -> None:
+        if name in self.given:
+            self.problems.append(f"--input {clean(name)}: {text}")
+        else:
+            self.problem(f"inputs.{name}", text)
+
+    def _check_sets(self) -> None:
+        for name, value in self._section("set").items():
+            if not isinstance(value, (str, int, float)):  # booleans are ints
+                fault = f"must be a string, a number or a boolean, but is {shown(value)}"
+                self.problem(f"set.{name}", fault)
+            elif "." not in name and not SET_NAME.fullmatch(name):
+                wanted = "the NAME of a ${NAME}, or NODE.FIELD"
+                self.problem(f"set.{name}", f"{wanted} is wanted")
+            else:
+                self.sets[name] = value
 
     def _check_pod_config(self) -> None:
         for key, value in self._section("pod_config").items():
