@@ -10,6 +10,8 @@
 #   --files N    rounds of the large transfers (default: 5; 0 leaves them out)
 #   --mib N      size of the file that is moved, in MiB (default: 1024)
 #   --seconds N  no new round of a measurement after that (default: 180)
+#   --convert    instead: how long the conversion of a GUI workflow takes, without
+#                a pod
 #   --limits     instead: how long pods outlive their limits when everything is
 #                broken that would stop them (bench/limits.sh; what follows is its)
 #   -h, --help   print this help
@@ -21,7 +23,7 @@ export LC_ALL=C
 
 ROOT=$(cd -P "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 PYTHON=${AUTOPOD_PYTHON:-$ROOT/.venv/bin/python3}
-ROUNDS=15 FILE_ROUNDS=5 MIB=1024 SECONDS_EACH=180
+ROUNDS=15 FILE_ROUNDS=5 MIB=1024 SECONDS_EACH=180 CONVERT=''
 WORK=''  # the private directory, with the pod in it
 CHILD='' # the measurement that runs
 
@@ -72,6 +74,7 @@ parse() {
       --files) FILE_ROUNDS=$(number "$1" "${2:-}") && shift ;;
       --mib) MIB=$(number "$1" "${2:-}") && shift ;;
       --seconds) SECONDS_EACH=$(number "$1" "${2:-}") && shift ;;
+      --convert) CONVERT=1 ;;
       --limits) exec bash "$ROOT/bench/limits.sh" "${@:2}" ;;
       -h | --help) sed -n -e '1,2d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
       *) die 2 "unknown option: $1 (--help lists them)" ;;
@@ -336,6 +339,27 @@ sourcing() {
   raw lib.tsv empty lib
 }
 
+# --- conversion ---
+
+# conversion - a workflow of 100 nodes, against the parsing of the definitions alone that a server gives
+conversion() {
+  local convert="$PYTHON -IS $ROOT/helpers/convert_workflow.py --object-info" size label time ratio what
+  "$PYTHON" "$ROOT/bench/conversion.py" . || die 1 'bench/conversion.py failed'
+  "$PYTHON" -IS "$ROOT/helpers/object_info.py" --lines <info.json >info.lines || die 1 'object_info.py failed'
+  size=$(wc -c <info.json | awk '{ printf "%.1f MB", $1 / 1e6 }')
+  measure convert.tsv --rounds "$ROUNDS" \
+    "json=$PYTHON -IS -c 'import json; json.load(open(\"info.json\"))'" \
+    "start=$PYTHON -IS -c 0" "raw=$convert info.json workflow.json" "saved=$convert info.lines workflow.json" \
+    "command=$ROOT/bin/comfy-convert --object-info info.json workflow.json"
+  for label in 'saved=what was saved of a server' 'raw=the answer of a server' 'command=comfy-convert, the same'; do
+    what=${label#*=} label=${label%%=*}
+    time=$(field convert.tsv time "$label" 3) ratio=$(field convert.tsv ratio "$label" 3)
+    row "100 nodes, $what, s" "$(printf %.3f "$time")" "$(verdict "$time" '<' 0.4)" \
+      "$(printf %.2f "$ratio") of json.load of $size, $(field convert.tsv time json 3) s; n = $(field convert.tsv time "$label" 4)"
+  done
+  raw convert.tsv json start saved raw command
+}
+
 # machine - prints what it was measured on
 machine() {
   printf 'autopod %s on %s, %s CPUs; bash %s, %s, %s, %s; %s\n' "$(<"$ROOT/VERSION")" \
@@ -361,6 +385,11 @@ main() {
   trap 'exit 129' HUP
   prepare
   machine
+  if [ -n "$CONVERT" ]; then
+    conversion
+    printf 'at the end %s\n' "$(load)"
+    return
+  fi
   connect
   empty_image '"{input.color}"' Empty >small.json
   write_jobs small "$WORK/small.json" '"color":%d'
