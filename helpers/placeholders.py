@@ -26,6 +26,10 @@ PLACEHOLDER = re.compile(
     re.ASCII,
 )
 
+# Texts in which a GUI graph's conversion would see choices ({a|b}), comments or escapes.
+RULED = r"[{}|\\]|//|/\*"
+MARK = "\ue000[0-9]+\ue001"
+
 
 def typed(text: str) -> Scalar:
     """The number or boolean that JSON would write exactly as `text`, else `text` itself.
@@ -45,6 +49,17 @@ def as_text(value: Scalar) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def release(value: Any, held: dict[str, str]) -> Any:
+    """A copy of the JSON `value` with the texts again for which a Filler has put in marks."""
+    if isinstance(value, str):
+        return re.sub(MARK, lambda match: held.get(match.group(), match.group()), value)
+    if isinstance(value, list):
+        return [release(item, held) for item in value]
+    if isinstance(value, dict):
+        return {key: release(item, held) for key, item in value.items()}
+    return value
+
+
 class Filler:
     """Puts values into placeholders, and remembers what was used and what was lacking.
 
@@ -58,6 +73,7 @@ class Filler:
         self.missing: dict[str, str] = {}  # the placeholder -> where it stood first
         self.problems: list[str] = []
         self.where = ""
+        self.held: dict[str, str] | None = None  # see release(); None: all values are put in
 
     def fill(self, value: Any) -> Any:
         """A copy of the JSON `value` with all placeholders in its strings filled in."""
@@ -83,8 +99,16 @@ class Filler:
     def _fill_text(self, text: str) -> Scalar:
         whole = PLACEHOLDER.fullmatch(text)
         if whole:  # it takes the value's own type
-            return self._value(whole)
-        return PLACEHOLDER.sub(lambda match: as_text(self._value(match)), text)
+            return self._kept(self._value(whole))
+        return PLACEHOLDER.sub(lambda match: as_text(self._kept(self._value(match))), text)
+
+    def _kept(self, value: Scalar) -> Scalar:
+        """What is put in for a value: a mark, if the GUI's rules would make another text of it."""
+        if self.held is None or not isinstance(value, str) or not re.search(RULED, value):
+            return value
+        mark = f"\ue000{len(self.held)}\ue001"
+        self.held[mark] = value
+        return mark
 
     def _value(self, match: re.Match[str]) -> Scalar:
         literal = match["braced"] or match["dollared"]

@@ -11,7 +11,7 @@ _AUTOPOD_BILL_SH=1                         # @guard
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 
-BILL_JSON=null BILL_LIMITS=null BILL_TEMPLATE='' # what bill_finish and bill_plan make
+BILL_JSON=null BILL_LIMITS=null BILL_TEMPLATE='' BILL_SEED='' # what bill_finish and bill_plan make
 # Of the run at hand, in milliseconds since 1970: when each step began and ended, the one that is not over yet, and when the
 # server's work on its prompt did, by the server's clock (START END).
 _BILL_STEPS='' _BILL_OPEN='' _BILL_OPEN_AT=0 _BILL_TIMES='' _BILL_AT=0
@@ -129,14 +129,15 @@ _bill_print() {
   BILL_JSON="{\"seconds\":{$seconds\"tail\":null},\"usd\":{$usd\"tail\":null}}"
 }
 
-# bill_plan PLAN - sets BILL_TEMPLATE to the template of the run that was planned, and BILL_LIMITS to its limits, and those of
-# its pod.
+# bill_plan PLAN - sets BILL_TEMPLATE to the template of the run that was planned, BILL_SEED to its seed, and BILL_LIMITS to
+# its limits, and those of its pod.
 bill_plan() {
   local tag text cost='' seconds='' pod=null
-  BILL_TEMPLATE=''
+  BILL_TEMPLATE='' BILL_SEED=''
   while IFS=$'\t' read -r tag text; do
     case $tag in
       template) BILL_TEMPLATE=${text%%$'\t'*} ;;
+      seed) BILL_SEED=$text ;;
       max_cost_usd) cost=$text ;;
       timeout_seconds) seconds=$text ;;
     esac

@@ -117,6 +117,12 @@ cli_value() {
   _CLI_TOOK=1
 }
 
+# cli_text - the same for a value that may be empty.
+cli_text() {
+  [ -n "$_CLI_HAS_VALUE" ] || core_die "$EX_USAGE" "$_CLI_OPTION needs a value" "$AUTOPOD_PROG --help shows which"
+  _CLI_TOOK=1
+}
+
 # cli_optional - in ON_OPTION: the option may have a value, but only an attached one (--json=final); sets CLI_VALUE to
 # it, empty without one; ends the program with EX_USAGE when nothing stands behind the =.
 cli_optional() {
@@ -134,6 +140,19 @@ cli_number() {
     *) [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ] || return 0 ;;
   esac
   core_die "$EX_USAGE" "$1 is \"$2\", but must be a whole number from $3 to $4"
+}
+
+# cli_minutes OPTION TEXT - sets CLI_MINUTES to the time that TEXT says, in minutes: 90s, 10m, 2h, or a plain number of
+# minutes; ends the program with EX_USAGE when it is none.
+cli_minutes() {
+  local shape='^([0-9]{1,7})(\.([0-9]{1,4})[0-9]*)?([smh]?)$' parts
+  [[ $2 =~ $shape ]] || core_die "$EX_USAGE" "$1: must be a time, like 90s, 10m or 2h (a plain number is minutes), not \"$2\""
+  CLI_MINUTES=${2%m}
+  case ${BASH_REMATCH[4]} in '' | m) return 0 ;; esac
+  parts=${BASH_REMATCH[3]}0000
+  parts=$((10#${BASH_REMATCH[1]} * 10000 + 10#${parts:0:4})) # of a second or an hour
+  if [ "${BASH_REMATCH[4]}" = h ]; then parts=$((parts * 60)); else parts=$((parts / 60)); fi
+  printf -v CLI_MINUTES '%d.%04d' $((parts / 10000)) $((parts % 10000))
 }
 
 # cli_price OPTION TEXT - ends the program with EX_USAGE when TEXT is not an amount of dollars above nothing.

@@ -88,6 +88,17 @@ good {"pod_config": {"gpu_count": 2.0, "disk_gb": 1, "cloud": "community", "volu
 good {"pod_config": {"gpu_type": "A40, 4090,", "datacenter": " EU-RO-1 ,US-GA-1", "volume_id": "a-B_9", "volume_mount": "/w/..x/.y/"}}
 good {"pod_config": {"cloud": "secure", "image": "a/b:c@sha256:d", "template": "cw3nka7d08", "max_price_usd_per_hour": 0.01}}
 good {"job_id": "A.b_c-9"}
+good {"set": {"A": 1, "B_2": true, "c": "x", "_d": [], "$e": null}}
+good {"set": {"1.a": 5}}
+good {"set": {"X.a": 0.5}}
+bad {"set": []}
+bad {"set": {"A": null}}
+bad {"set": {"1.a": {}}}
+bad {"set": {"a b": 1}}
+bad {"set": {"1a": 1}}
+bad {"set": {"": 1}}
+bad {"set": {"A\n": 1}}
+bad {"workflow": "templates/t.json"}
 bad {"job_id": null}
 bad {"job_id": ""}
 bad {"job_id": 7}

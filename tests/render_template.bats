@@ -126,6 +126,7 @@ E
     printf 'output\timage\t%s\n' "$here/out/sunset-001-42.png"
     printf 'output_dir\t%s\n' "$here/outputs"
     printf 'timings\t%s\n' film-81447cb7
+    printf 'seed\t%s\n' 42
     printf 'warning\t--set UNUSED: no placeholder uses it\n'
   )"
   assert_equal "$(workflow .)" "$(jq -nc --arg name "$name" '{
@@ -411,7 +412,7 @@ E
 "job_idd":1#job_idd: unknown key; did you mean "job_id"?
 "input":{}#input: unknown key; did you mean "inputs"?
 "timeout_minutes":5#timeout_minutes: unknown key; it belongs in pod_config
-"zzz":1#zzz: unknown key; known: job_id, workflow_template, inputs, outputs, pod_config
+"zzz":1#zzz: unknown key; known: job_id, workflow_template, workflow, inputs, set, outputs, pod_config
 "inputs":[]#inputs: must be an object, but is []
 "inputs":null#inputs: must be an object, but is null
 "inputs":{"a":null}#inputs.a: must be a string, a number or a boolean, but is null
@@ -553,8 +554,8 @@ E
 []#is not a workflow: a JSON object of nodes is wanted
 {}#has no nodes
 {"_a": 1, "$b": 2}#has no nodes
-{"nodes":[{"id":1}],"links":[],"version":0.4}#is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
-{"prompt":{"nodes":[]}}#is in the GUI format; in ComfyUI choose Workflow > Export (API) and use that file
+{"1":[]}#is not a workflow: a JSON object of nodes is wanted; no class_type is in it
+{"job_id":"j","workflow_template":"t"}#is not a workflow, but a job
 {"1":{"class_type":"X","inputs":{}},"1":{}}#the key "1" stands twice in one object
 E
   assert_each refusals templates/t.json %s 'templates/t.json: ' <<'E'
@@ -562,7 +563,7 @@ E
 {"1":{"class_type":null,"inputs":{}}}#node 1: has no class_type
 {"1":{"class_type":"X","_meta":{"title":"My node"}}}#node 1 "My node": has no inputs object
 {"1":{"class_type":"X","inputs":[1]}}#node 1: has no inputs object
-{"1":[]}#node 1: must be an object with class_type and inputs
+{"1":[],"2":{"class_type":"X","inputs":{}}}#node 1: must be an object with class_type and inputs
 {"1":{"class_type":"X","inputs":{"a":["9",0]}}}#node 1: a is linked to node "9", which is missing
 {"1":{"class_type":"X","inputs":{"a":"{input.}"}}}#node 1: {input.} is no placeholder; {{input.x}} stands for the text itself
 {"1":{"class_type":"X","inputs":{"a":"see {input.a b}"}}}#node 1: {input.a b} is no placeholder; {{input.x}} stands for the text itself
@@ -614,15 +615,303 @@ E
   template t <<<'{"1":{"class_type":"X","inputs":{}}}'
   job <<<'{"job_id":"j","workflow_template":"t"}'
   assert_each refusals /dev/null '' '--set ' --set=%s <<'E'
-A#"A": NAME=VALUE is wanted
-=x#"=x": NAME=VALUE is wanted
-1A=x#"1A=x": NAME=VALUE is wanted
-a b=x#"a b=x": NAME=VALUE is wanted
-a-b=x#"a-b=x": NAME=VALUE is wanted
-#"": NAME=VALUE is wanted
+A#"A": NAME=VALUE or NODE.FIELD=VALUE is wanted
+=x#"=x": NAME=VALUE or NODE.FIELD=VALUE is wanted
+1A=x#"1A=x": NAME=VALUE or NODE.FIELD=VALUE is wanted
+a b=x#"a b=x": NAME=VALUE or NODE.FIELD=VALUE is wanted
+a-b=x#"a-b=x": NAME=VALUE or NODE.FIELD=VALUE is wanted
+#"": NAME=VALUE or NODE.FIELD=VALUE is wanted
 E
   render --job job.json --set $'A=\xff'
   assert_refused '--set A: the value is not UTF-8 text'
+}
+
+# --- workflows without a job, and values of the call ----------------------------------------------
+
+# api - makes api.json, a small workflow
+api() {
+  cat >api.json <<'E'
+{"1":{"class_type":"KSampler","inputs":{"seed":5,"positive":["2",0],"negative":["3",0],"model":["4",0],"latent_image":["4",1]}},
+ "2":{"class_type":"CLIPTextEncode","inputs":{"text":"${PROMPT|a cat}"}},"3":{"class_type":"CLIPTextEncode","inputs":{"text":"bad"}},
+ "4":{"class_type":"X","inputs":{"name":"${IMAGE_ID|none}-{job_id}","folder":"${OUTPUT_FOLDER|}","w":"${WIDTH|8}"}}}
+E
+}
+
+@test "--workflow: a job is made of the file; its id from --image-id, else from the file's name" {
+  api
+  render --workflow api.json
+  assert_status 0
+  assert_equal "$stderr" ''
+  assert_equal "$(field job | jq -cS 'del(.output_dir)')" "$(jq -ncS --arg path "$(pwd -P)/api.json" '{job_id: "api",
+    template: {name: "api", path: $path}, inputs: {}, outputs: {}, pod_config: {gpu_count: 1, timeout_minutes: 60}, set: {}}')"
+  assert_equal "$(workflow '.["4"].inputs')" '{"name":"none-api","folder":"","w":8}'
+  assert_equal "$(field seed)" 5
+  render --workflow api.json --image-id im-1 --output-folder a/b --width 64 --prompt '${SEED} "x"'
+  assert_status 0
+  assert_equal "$(field job_id)" im-1
+  assert_equal "$(workflow '[.["2"].inputs.text, .["4"].inputs]')" '["${SEED} \"x\"",{"name":"im-1-im-1","folder":"a/b","w":64}]'
+  assert_equal "$(field value)" 'prompt	${SEED} "x"
+image_id	im-1
+output_folder	a/b
+width	64'
+  assert_equal "$(field job | jq -c .values.given)" '{"prompt":"${SEED} \"x\"","image_id":"im-1","output_folder":"a/b","width":64}'
+  local name wanted
+  while IFS='|' read -r name wanted; do
+    cp api.json "./$name"
+    render --workflow "./$name"
+    assert_equal "$(field job_id)" "$wanted"
+  done <<'E'
+a b.json|a_b
+..x..y.json|x.y
+-ü.final.json|final
+9_.-z.tar.json|9_.-z.tar
+E
+  run --separate-stderr "$AUTOPOD_PYTHON" -IS "$ROOT/helpers/render_template.py" --workflow - <api.json
+  assert_equal "$(field job_id)" workflow
+  render --job api.json
+  assert_refused 'api.json: is not a job; the workflow in it is run by comfy-run --workflow api.json'
+  printf '\211PNG' >out.png
+  render --job out.png
+  assert_refused 'out.png: is not a job; the workflow in it is run by comfy-run --workflow out.png'
+  render --workflow nosuch.json
+  assert_refused 'nosuch.json: no such file'
+  render --workflow api.json --image-id ../x
+  assert_status 2
+  assert_contains '--image-id "../x": letters, digits' "$stderr"
+}
+
+@test "numbers without quotes around their placeholder, and no way out of the text" {
+  printf '%s' '{"1": {"class_type": "X", "inputs": {"seed": ${SEED}, "w": {input.w|8}, "t": "a ${PROMPT}", "q": ${PROMPT}, "b": [${SEED}, "${SEED}"]}}}' >open.json
+  render --workflow open.json --seed 18446744073709551615 --prompt '", "evil": 1, "x": "'
+  assert_status 0
+  assert_contains '"inputs":{"seed":18446744073709551615,"w":8,"t":"a \", \"evil\": 1, \"x\": \"","q":"\", \"evil\": 1, \"x\": \"","b":[18446744073709551615,18446744073709551615]}' "$(field workflow)"
+  job <<<'{"job_id":"j","workflow_template":"./open.json","inputs":{"w":1.5}}'
+  render --job job.json --set SEED=7 --set PROMPT=x
+  assert_equal "$(workflow '.["1"].inputs')" '{"seed":7,"w":1.5,"t":"a x","q":"x","b":[7,7]}'
+  render --job job.json --set SEED=7
+  assert_refused 'job.json: no value for ${PROMPT} (node 1)'
+}
+
+@test "a job with a workflow of its own: its inputs go where they belong, its set before the workflow" {
+  api
+  printf 'x' >cat.png
+  jq -c '.["5"] = {class_type: "LoadImage", inputs: {image: "old.png"}}' api.json >with.json
+  job <<'E'
+{"job_id":"j","workflow":"with.json","inputs":{"image":"cat.png","3.text":"ugly","tag":"t"},
+ "set":{"PROMPT":"a fox","1.seed":6,"_note":1,"KSampler.seed":7},"outputs":{"image":"o/{input.tag}-${SEED}.png"}}
+E
+  render --job job.json --seed 9
+  assert_status 0
+  assert_equal "$(workflow '[.["1"].inputs.seed, .["2"].inputs.text, .["3"].inputs.text, .["5"].inputs.image[:8]]')" '[9,"a fox","ugly","autopod/"]'
+  assert_equal "$(field output)" "image	$(pwd -P)/o/t-9.png"
+  assert_equal "$(field warning)" ''
+  render --job job.json --seed 9 --set PROMPT=call --set 1.seed=8 --input 3.text=text:mine
+  assert_equal "$(workflow '[.["1"].inputs.seed, .["2"].inputs.text, .["3"].inputs.text]')" '[8,"call","mine"]'
+  assert_each refusals job.json '{"job_id":"j",%s}' 'job.json: ' <<'E'
+"workflow":"api.json","workflow_template":"t"#workflow: goes without workflow_template: one of them is wanted
+"workflow":5#workflow: must be a text in one line, but is 5
+"workflow":"api.json","set":[]#set: must be an object, but is []
+"workflow":"api.json","set":{"a b":1}#set.a b: the NAME of a ${NAME}, or NODE.FIELD is wanted
+"workflow":"api.json","set":{"A":null}#set.A: must be a string, a number or a boolean, but is null
+E
+  assert_each refusals job.json '{"job_id":"j","workflow":"api.json",%s}' 'api.json: ' <<'E'
+"set":{"9.text":1}#set.9.text: no node has that id, title or class; did you mean "3.text"?
+"inputs":{"nothing":1}#inputs.nothing: no placeholder and no node has a field of that name; comfy-params lists what can be set
+E
+}
+
+@test "options fill the job's own placeholders, and only once" {
+  template t <<'E'
+{"1":{"class_type":"KSampler","inputs":{"seed":"{input.seed|1}","positive":["2",0],"negative":["3",0],"steps":4,"latent_image":["9",0]}},
+ "2":{"class_type":"E","inputs":{"text":"photo of {input.prompt}"}},"3":{"class_type":"E","inputs":{"text":"${NEGATIVE}"}},"9":{"class_type":"L","inputs":{}}}
+E
+  job <<<'{"job_id":"j","workflow_template":"t","inputs":{"prompt":"a cat","seed":2},"set":{"NEGATIVE":"bad"}}'
+  render --job job.json
+  assert_equal "$(workflow '[.["1"].inputs.seed, .["2"].inputs.text, .["3"].inputs.text]')" '[2,"photo of a cat","bad"]'
+  render --job job.json --prompt 'a dog' --negative '' --seed 3 --steps 9
+  assert_status 0
+  assert_equal "$(workflow '[.["1"].inputs.seed, .["2"].inputs.text, .["3"].inputs.text, .["1"].inputs.steps]')" '[3,"photo of a dog","",9]'
+  assert_equal "$(field warning)" ''
+  render --job job.json --image-id x
+  assert_equal "$(field warning)" '--image-id: no placeholder uses it'
+  render --job job.json --seed random
+  assert_equal "$(field seed)" "$(field value | sed -n 's/^seed	//p' | tail -n 1)"
+}
+
+# gui [CLASS] - makes gui.json, a picture as the GUI saves it, and defs.json, what its nodes are like
+gui() {
+  printf '%s' '{"version":0.4,"nodes":[
+    {"id":1,"type":"'"${1:-EmptyImage}"'","mode":0,"inputs":[],"outputs":[{"name":"IMAGE","type":"IMAGE","links":[1]}],"widgets_values":["${WIDTH}",48,"{input.count|1}",255]},
+    {"id":2,"type":"SaveImage","mode":0,"title":"Result","inputs":[{"name":"images","type":"IMAGE","link":1}],"outputs":[],"widgets_values":["pic/{job_id}"]},
+    {"id":3,"type":"MarkdownNote","mode":0,"widgets_values":["use {input.x} and ${Y}"]}],"links":[[1,1,0,2,0,"IMAGE"]]}' >gui.json
+  cat >defs.json <<'E'
+{"EmptyImage":{"input":{"required":{"width":["INT",{"default":512,"min":1,"max":16384}],"height":["INT",{"min":1}],"batch_size":["INT",{"min":1}],"color":["INT",{"min":0}]}},"output":["IMAGE"]},
+ "SaveImage":{"input":{"required":{"images":["IMAGE"],"filename_prefix":["STRING",{"default":"x"}]}},"output":[],"output_node":true}}
+E
+}
+
+@test "a graph: converted when it is known what its nodes are like, kept as graph when not" {
+  gui
+  render --workflow gui.json --width 32 --set 1.color=7 --object-info defs.json
+  assert_status 0
+  assert_equal "$stderr" ''
+  assert_equal "$(workflow '[.["1"].inputs, .["2"].inputs.filename_prefix, keys]')" \
+    '[{"width":32,"height":48,"batch_size":1,"color":7},"pic/gui",["1","2"]]'
+  assert_matches '^gui-[0-9a-f]{8}$' "$(field timings)"
+  assert_equal "$(field graph)" ''
+  local whole
+  whole=$(field workflow)
+  render --workflow gui.json --width 32 --set 1.color=7
+  assert_status 0
+  assert_equal "$(field workflow)$(field timings)$(field seed)" ''
+  assert_equal "$(field graph | jq -c '.nodes[0].widgets_values, .nodes[2].widgets_values')" '[32,48,1,255]
+["use {input.x} and ${Y}"]'
+  field graph >graph.json
+  field job >resolved.json
+  render --graph graph.json --job resolved.json --object-info defs.json
+  assert_status 0
+  assert_equal "$(field workflow)" "$whole"
+  assert_matches '^gui-[0-9a-f]{8}$' "$(field timings)"
+  jq -c '.values.fields = ["1.colour=7"]' resolved.json >wrong.json
+  render --graph graph.json --job wrong.json --object-info defs.json
+  assert_refused "$(pwd -P)/gui.json: --set \"1.colour=7\": node 1 (EmptyImage) has no field \"colour\"; did you mean \"color\"?"
+  render --workflow gui.json --object-info defs.json
+  assert_refused 'gui.json: no value for ${WIDTH} (node 1)'
+  # The GUI would choose from {a|b} and drop // comments: of the graph's own texts, not of those that are given.
+  sed -e 's|"pic/{job_id}"|"{x\|x} // no ${PROMPT}\\n${PROMPT} {{input.y}} $${Z}"|' -e 's/SaveImage/Words/' gui.json >words.json
+  sed -e 's/"SaveImage"/"Words"/' -e 's/"STRING",{/"STRING",{"dynamicPrompts":true,"multiline":true,/' defs.json >word_defs.json
+  local text='{red|blue} "http://x" /* a */ \{'
+  render --workflow words.json --width 8 --object-info word_defs.json --prompt "$text"
+  assert_equal "$(workflow '.["2"].inputs.filename_prefix | @json' | jq -r .)" "$(jq -nc --arg text "$text" '"x \n\($text) {input.y} ${Z}"')"
+  whole=$(field workflow)
+  render --workflow words.json --width 8 --prompt "$text"
+  field graph >graph.json
+  field job >resolved.json
+  render --graph graph.json --job resolved.json --object-info word_defs.json
+  assert_equal "$(field workflow)" "$whole"
+}
+
+@test "a graph with nodes that are not known, or that is none" {
+  gui Unheard
+  render --workflow gui.json --width 8 --object-info defs.json --info live
+  assert_status 2
+  assert_contains 'Unheard' "$stderr"
+  render --workflow gui.json --width 8 --object-info defs.json --info saved
+  assert_status 0
+  assert_equal "$(field stale)" 1
+  assert_matches '^warning	1			.*Unheard' "$(field finding)"
+  assert_contains '"Unheard"' "$(field graph)"
+  assert_each refusals g.json %s 'g.json: ' --workflow g.json <<'E'
+{"nodes":[]}#has no nodes
+{"nodes":[{"id":1}],"links":[]}
+{"nodes":[1]}
+E
+}
+
+@test "the check: what the server would refuse is told, or told as a line" {
+  api
+  gui
+  printf '%s' '{"1":{"class_type":"EmptyImage","inputs":{"width":0,"height":1,"batch_size":1,"color":0}},"2":{"class_type":"SaveImage","inputs":{"images":["1",0],"filename_prefix":"x"}}}' >bad.json
+  render --workflow bad.json --object-info defs.json
+  assert_status 2
+  assert_equal "$output" ''
+  assert_matches '^bad.json:1:width: ' "$stderr"
+  render --workflow bad.json --object-info defs.json --plan-findings
+  assert_status 0
+  assert_matches '^error	0	1	width	' "$(field finding)"
+  assert_contains '"width":0' "$(field workflow)"
+  render --workflow bad.json --object-info defs.json --no-check
+  assert_status 0
+  assert_equal "$(field finding)" ''
+  render --workflow api.json --object-info defs.json --info saved --plan-findings
+  assert_status 0
+  assert_equal "$(field stale)" 1
+  render --workflow api.json --object-info nosuch.json
+  assert_status 65
+  assert_contains 'nosuch.json: cannot be read' "$stderr"
+}
+
+@test "nodes that wait for one another are told without definitions, too" {
+  printf '%s' '{"1":{"class_type":"A","inputs":{"x":["2",0]}},"2":{"class_type":"B","inputs":{"x":["3",0],"y":["4",0]}},"3":{"class_type":"C","inputs":{"x":["1",0]}},
+    "4":{"class_type":"D","inputs":{"l":["1","2"]}},"5":{"class_type":"E","inputs":{"x":["3",0]}}}' >round.json
+  render --workflow round.json
+  assert_status 2
+  assert_matches '^round.json:[123]:[xy]: .*circle' "$stderr"
+  render --workflow round.json --no-check
+  assert_status 0
+  jq -c '.["3"].inputs.x = ["4", 0]' round.json >straight.json
+  render --workflow straight.json
+  assert_status 0
+}
+
+@test "a picture that was made is sent as it ran: nothing in it is a placeholder" {
+  "$AUTOPOD_PYTHON" - <<'E'
+import json
+from PIL import Image, PngImagePlugin
+chunks = PngImagePlugin.PngInfo()
+chunks.add_text("prompt", json.dumps({"1": {"class_type": "X", "inputs": {"text": "{input.x} ${Y} $${Z}", "seed": 3}}}))
+Image.new("RGB", (2, 2)).save("out.png", pnginfo=chunks)
+Image.new("RGB", (2, 2)).save("plain.png")
+E
+  render --workflow out.png --set 1.text=new
+  assert_equal "$(workflow '.["1"].inputs')" '{"text":"new","seed":3}'
+  render --workflow out.png
+  assert_equal "$(workflow '.["1"].inputs')" '{"text":"{input.x} ${Y} $${Z}","seed":3}'
+  assert_equal "$(field seed)" 3
+  job <<<'{"job_id":"j","workflow_template":"out.png"}'
+  render --job job.json
+  assert_equal "$(field template)" out.png
+  render --workflow plain.png
+  assert_status 2
+  assert_matches '^plain.png: holds no workflow' "$stderr"
+}
+
+@test "a graph of which nothing is known: a broken node is told, and a node that is not there" {
+  printf '{"nodes":[[1],{"id":3.0,"type":"X"}],"links":[]}' >broken.json
+  render --workflow broken.json --set 3.a=1
+  assert_refused 'broken.json: nodes[0] is no node, which has id and type: [1]'
+  printf '{"nodes":[{"id":3.0,"type":"X","title":5}],"links":[]}' >sound.json
+  render --workflow sound.json --set 3.a=1
+  assert_status 0
+  render --workflow sound.json --set 4.a=1
+  assert_refused 'sound.json: --set "4.a=1": there is no node 4 in it'
+}
+
+@test "what the server that saved a workflow has noted in it is not sent: another one would believe it" {
+  printf '%s' '{"1": {"class_type": "X", "inputs": {"a": 1}, "is_changed": [NaN]}}' >noted.json
+  render --workflow noted.json
+  assert_equal "$(workflow .)" '{"1":{"class_type":"X","inputs":{"a":1}}}'
+  sed 's/NaN/5/' noted.json | template noted
+  job <<<'{"job_id":"j","workflow_template":"noted"}'
+  render --job job.json
+  assert_equal "$(workflow .)" '{"1":{"class_type":"X","inputs":{"a":1}}}'
+  sed 's/"a": 1/"a": NaN/' noted.json >number.json
+  render --workflow number.json
+  assert_refused 'number.json: NaN is not a number that JSON can hold'
+}
+
+@test "a workflow from a pipe, or in UTF-16, has placeholders like any other; a picture from standard input has none" {
+  printf '%s' '{"1": {"class_type": "X", "inputs": {"text": "${STYLE}"}}}' >style.json
+  iconv -f UTF-8 -t UTF-16 style.json >wide
+  mkfifo pipe
+  for file in style.json wide pipe; do
+    [ "$file" != pipe ] || { cat style.json >pipe 3>&- & }
+    render --workflow "$file" --set STYLE=oil
+    assert_equal "$(workflow '.["1"].inputs')" '{"text":"oil"}'
+    [ "$file" != pipe ] || { cat style.json >pipe 3>&- & }
+    render --workflow "$file"
+    assert_refused "$file: no value for \${STYLE} (node 1)"
+  done
+  render --workflow - <style.json
+  assert_refused 'standard input: no value for ${STYLE} (node 1)'
+  "$AUTOPOD_PYTHON" - <<'E'
+from PIL import Image, PngImagePlugin
+chunks = PngImagePlugin.PngInfo()
+chunks.add_text("prompt", open("style.json").read())
+Image.new("RGB", (2, 2)).save("out.png", pnginfo=chunks)
+E
+  render --workflow - <out.png
+  assert_equal "$(workflow '.["1"].inputs')" '{"text":"${STYLE}"}'
 }
 
 # --- file inputs ----------------------------------------------------------------------------------
