@@ -17,6 +17,7 @@ _AUTOPOD_BATCH_SH=1                         # @guard
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/release.sh"
 . "$AUTOPOD_LIB/rent.sh"
+. "$AUTOPOD_LIB/nodes.sh"
 . "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/prompt.sh"
 . "$AUTOPOD_LIB/job.sh"
@@ -98,8 +99,13 @@ _batch_show_plan() {
       max_cost_usd) [ -z "$a" ] || printf 'At most    $%s\n' "$a" ;;
       job) printf 'Runs on    %s\n' "$(_batch_plan_pod "$a")" ;;
       workflow) [ -z "${AUTOPOD_VERBOSE:-}" ] || printf 'Workflow   %s\n' "$a" ;;
+      graph) printf 'Workflow   is in the GUI format: it is converted when a server says what its nodes are like\n' ;;
     esac
   done <"$LOAD_PLAN"
+  [ -n "$LOAD_NO_CHECK" ] || [ -z "$NODES_FILE" ] || {
+    load_source
+    printf 'Checked    by %s\n' "$LOAD_SOURCE"
+  }
 }
 
 # _batch_plan_pod JOB - prints which pod the job would run on, by what is known without asking
@@ -107,6 +113,8 @@ _batch_show_plan() {
 _batch_plan_pod() {
   if [ -n "$TARGET_WISH_URL" ]; then
     printf 'ComfyUI at %s' "$TARGET_WISH_URL"
+  elif [ -n "$TARGET_WISH_PROXY" ]; then
+    printf 'ComfyUI at the public address of %s' "${TARGET_WISH_POD:-the pod that has one}"
   elif [ -n "$TARGET_WISH_NO_TUNNEL" ]; then
     printf 'ComfyUI at http://127.0.0.1:%s' "$AUTOPOD_PORT"
   elif [ -n "$TARGET_WISH_POD" ]; then
@@ -124,13 +132,22 @@ batch_resume() {
   local run
   runs_find "$1" undone || return
   run=$RUNS_FOUND
+  _batch_is_whole "$run" || core_fail "$EX_USAGE" "run ${run##*/} can't be taken up again: its files are damaged" \
+    "start the job anew" || return
   _batch_reopen "$run" || return
   JOB_RESUMED=1
   BATCH_RUNS=("$run")
   BATCH_IDS=("${run##*/}")
   target_take_wishes "$run/plan"
-  [ ! -f "$run/pod.json" ] || [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ] ||
+  [ ! -f "$run/pod.json" ] || target_is_server ||
     target_adopt "$run/pod.json" || :
+}
+
+# _batch_is_whole RUN - 0 when its job, and its workflow or the graph that it is made of, are what they were.
+_batch_is_whole() {
+  local what=$1/workflow.json
+  [ -s "$what" ] || what=$1/graph.json
+  jq -es 'length == 2 and all(type == "object") and (.[0].pod_config | type == "object")' "$1/job.json" "$what" >/dev/null 2>&1
 }
 
 # _batch_reopen RUN - undoes what stands in the way of running it again, by how it ended; EX_USAGE
@@ -140,10 +157,9 @@ _batch_reopen() {
   rm -f -- "$1/cancel"                # that was about the time before
   [ -f "$1/result.json" ] || return 0 # killed in the middle: every step that has a file is done
   case $(jq -r '.exit_code' "$1/result.json") in
-    0)
-      core_fail "$EX_USAGE" "run ${1##*/} is done already" \
-        "its outputs: $(jq -r '[.outputs[].path] | join(" ")' "$1/result.json")"
-      return
+    0) # unless its outputs were left on the server
+      [ -e "$1/unfetched" ] || core_fail "$EX_USAGE" "run ${1##*/} is done already" \
+        "its outputs: $(jq -r '[.outputs[].path] | join(" ")' "$1/result.json")" || return
       ;;
     "$EX_REFUSED" | "$EX_WORKFLOW") # that prompt has ended
       runs_left_outputs "$1" || rm -f -- "$1/prompt.json" "$1/history.json"

@@ -8,6 +8,7 @@ _AUTOPOD_HELPER_SH=1                         # @guard
 . "$AUTOPOD_LIB/ui.sh"
 
 HELPER_PYTHON=''
+HELPER_UNREADABLE=65  # a helper's status: the node definitions can't be read (see nodes_with)
 _HELPER_PYTHON_FOR='' # the AUTOPOD_PYTHON that HELPER_PYTHON was worked out from
 
 # helper_asset PATH - prints helpers/…, templates/… or another shipped file; 1 when it isn't there.
@@ -92,7 +93,11 @@ _helper_complain() {
   while IFS= read -r line || [ -n "$line" ]; do
     case $line in Traceback*) traceback=1 ;; esac
     [ -z "$traceback" ] || ui_log error "$1.py: $line"
-    [ -n "$traceback" ] || [ -z "$line" ] || core_fail "$2" "$line" || :
+    if [ "$2" = "$HELPER_UNREADABLE" ]; then
+      core_quietly core_fail "$2" "$line" || : # the caller decides what it means
+    else
+      [ -n "$traceback" ] || [ -z "$line" ] || core_fail "$2" "$line" || :
+    fi
     last=$line
   done <"$CORE_TMP/complaints"
   [ -z "$traceback" ] ||

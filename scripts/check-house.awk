@@ -5,8 +5,8 @@
 BEGIN {
   # Who stands above whom. A file may include what has its own rank or a lower one.
   split("batch=5 job=4 prompt=4 load=4 " \
-    "pod=3 tunnel=3 target=3 comfy=3 upload=3 collect=3 watch=3 budget=3 guard=3 " \
-    "progress=3 panel=3 stall=3 tunnels=3 server=3 logs=3 attach=6 cancel=6 " \
+    "pod=3 nodes=3 tunnel=3 target=3 comfy=3 upload=3 collect=3 watch=3 remote=3 budget=3 guard=3 " \
+    "progress=3 panel=3 stall=3 tunnels=3 server=3 logs=3 attach=6 cancel=6 fetch=6 " \
     "guards=3 watcher=3 enforce=3 idle=3 limits=3 release=3 ledger=3 bill=3 report=3 record=3 cap=3 wish=3 rent=3 runs=3 survey=3 doctor=3 cli=1 ui=1 screen=1 keys=1 events=1 feed=1 config=1 state=1 helper=1 http=1 runpodctl=1 ssh=1 later=1 os=1 core=1", pairs, " ")
   for (i in pairs) {
     split(pairs[i], pair, "=")
