@@ -101,7 +101,9 @@ class Frames:
 class Link:
     """One connection to a server's /ws, made in the background."""
 
-    def __init__(self, url: str, client_id: str, waker: int, now: float) -> None:
+    def __init__(
+        self, url: str, client_id: str, waker: int, now: float, headers: list[str] | None = None
+    ) -> None:
         self.url = url
         self.client_id = client_id
         self.state = "connecting"  # then open, closing, gone
@@ -114,6 +116,7 @@ class Link:
         self.refused = False  # nothing listens there
         self.socket: Any = None
         self.frames = Frames()
+        self._headers = headers or []
         self._made: Any = None
         self._waker = waker
         threading.Thread(target=self._connect, daemon=True).start()
@@ -121,7 +124,7 @@ class Link:
     def _connect(self) -> None:
         """In a thread: nothing else can wait for a handshake without being held up."""
         try:
-            self._made = dial(f"{self.url}/ws?clientId={self.client_id}")
+            self._made = dial(f"{self.url}/ws?clientId={self.client_id}", self._headers)
         except Exception as error:
             self.refused = isinstance(error, ConnectionRefusedError)
             self.failure = reason_of(error)
@@ -220,8 +223,10 @@ class Link:
         self.state = "gone"
 
 
-def dial(url: str) -> WebSocket:
-    """A connection to `url`, as http://127.0.0.1:8188/ws; raises Lost, OSError and others."""
+def dial(url: str, headers: list[str]) -> WebSocket:
+    """A connection to `url`, as http://127.0.0.1:8188/ws, asked for with these headers too (each as
+    "Name: value"); raises Lost, OSError and others.
+    """
     made: Any = WebSocket(skip_utf8_validation=True)
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https"):
@@ -238,6 +243,7 @@ def dial(url: str) -> WebSocket:
         timeout=CONNECT_SECONDS,
         suppress_origin=True,
         redirect_limit=0,
+        header=headers,
         **options,
     )
     if made.getstatus() != 101:

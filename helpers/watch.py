@@ -6,6 +6,9 @@ Commands come on stdin, events go to stdout, both a line each, fields separated 
     watch URL CLIENT_ID PROMPT_ID WORKFLOW_FILE TIMINGS_FILE NEW_TIMINGS_FILE
                           follow that prompt; URL as http://127.0.0.1:8188
     url URL               the server is to be reached there from now on
+    seal URL              the headers that follow are for the server at URL, and for no other;
+                          those before are forgotten
+    header NAME: VALUE    one of them
     stop                  forget the prompt, close the connection
 
     ready                 this program is up
@@ -76,6 +79,8 @@ class Watcher:
         self.out = Outbox()
         self.hear_wake, self.waker = os.pipe()
         self.url = self.client_id = ""
+        self.sealed_url = ""  # what is below it gets these headers
+        self.headers: list[str] = []
         self.prompt: Prompt | None = None
         self.links: list[Link] = []
         self.main: Link | None = None
@@ -99,6 +104,10 @@ class Watcher:
                 self.start(*fields)
             elif name == "url" and len(fields) == 1:
                 self.move(fields[0])
+            elif name == "seal" and len(fields) == 1:
+                self.sealed_url, self.headers = fields[0].rstrip("/"), []
+            elif name == "header" and len(fields) == 1:
+                self.headers.append(fields[0])
             elif name == "stop":
                 self.stop()
             elif line:
@@ -189,7 +198,8 @@ class Watcher:
 
     def connect(self, client_id: str, now: float) -> Link:
         """Begins a connection."""
-        link = Link(self.url, client_id, self.waker, now)
+        headers = [*self.headers] if self.url == self.sealed_url else []
+        link = Link(self.url, client_id, self.waker, now, headers)
         self.links.append(link)
         return link
 

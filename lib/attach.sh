@@ -70,7 +70,7 @@ attach_tell() {
 # new pod, and no second execution. EX_POD, or what kept the pod's provider from being asked.
 _attach_has_server() {
   local status=0 id provider name=${1##*/}
-  [ -z "$(load_line "$1/plan" wish_url)$(load_line "$1/plan" wish_no_tunnel)" ] || return 0
+  [ -z "$(load_line "$1/plan" wish_url)$(load_line "$1/plan" wish_no_tunnel)$(load_line "$1/plan" wish_proxy)" ] || return 0
   [ -f "$1/pod.json" ] ||
     core_fail "$EX_POD" "run $name was never begun" "comfy-run --resume $name begins it" || return
   read -r id provider _ < <(jq -r '"\(.id) \(.provider)"' "$1/pod.json" 2>/dev/null) || id='' provider=''

@@ -13,6 +13,7 @@ _AUTOPOD_CANCEL_SH=1                         # @guard
 . "$AUTOPOD_LIB/pod.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 . "$AUTOPOD_LIB/comfy.sh"
+. "$AUTOPOD_LIB/remote.sh"
 . "$AUTOPOD_LIB/target.sh"
 . "$AUTOPOD_LIB/release.sh"
 . "$AUTOPOD_LIB/load.sh"
@@ -230,7 +231,7 @@ _cancel_link() {
   [ -n "$PROMPT_ID" ] || return 0
   case $_CANCEL_WHERE in
     url)
-      comfy_check "$_CANCEL_URL" || return
+      remote_seal_for "$JOB_RUN/plan" "$_CANCEL_URL" && comfy_check "$_CANCEL_URL" || return
       TARGET_URL=$_CANCEL_URL
       ;;
     up | unknown)

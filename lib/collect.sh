@@ -12,6 +12,8 @@ _AUTOPOD_COLLECT_SH=1                         # @guard
 . "$AUTOPOD_LIB/config.sh"
 . "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/limits.sh"
+. "$AUTOPOD_LIB/pod.sh"
+. "$AUTOPOD_LIB/comfy.sh"
 . "$AUTOPOD_LIB/target.sh"
 
 COLLECT_OVERWRITE='' # --overwrite
@@ -102,7 +104,9 @@ _collect_room() {
 _collect_download() {
   local try status
   for try in 1 2; do
-    HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$_COLLECT_WHICH" "$_COLLECT_PART" && return
+    if HTTP_PROGRESS=_collect_progress http_download "$TARGET_URL/view?$_COLLECT_WHICH" "$_COLLECT_PART"; then
+      [ "$try" = 1 ] && _collect_is_away || return 0
+    fi
     [ "$HTTP_CURL" != 23 ] ||
       _collect_failed "can't write $_COLLECT_PART" \
         "is the disk full? comfy-run --resume goes on when there is room" || return
@@ -117,6 +121,14 @@ _collect_download() {
     "comfy-run --resume tries again"
 }
 
+# _collect_is_away - 0 when what came is not ComfyUI's own: see http_is_away. Without a tunnel a 404 may be a gateway's, too.
+_collect_is_away() {
+  if http_is_away; then return 0; fi
+  [ "$HTTP_STATUS:$POD_ID" = 404: ] || return 1
+  local HTTP_STATUS HTTP_CURL HTTP_ERROR HTTP_PAGE HTTP_LENGTH
+  ! comfy_answers "$TARGET_URL"
+}
+
 # _collect_progress PERCENT - how far the file at hand is; it may take so long that a guard dies meanwhile.
 _collect_progress() {
   ui_progress downloading "$1" 100
@@ -126,7 +138,10 @@ _collect_progress() {
 # _collect_answer - 0 when the server gave the file out; else EX_DOWNLOAD, and why.
 _collect_answer() {
   case $HTTP_STATUS:$_COLLECT_CACHED in
-    200:* | 206:*) ;;
+    200:* | 206:*)
+      [ -z "$HTTP_PAGE" ] || _collect_failed "a web page came in place of $_COLLECT_NAME: it is not ComfyUI that answers" \
+        "comfy-run --resume tries again"
+      ;;
     404:cached)
       _collect_failed \
         "the server has deleted $_COLLECT_NAME: ComfyUI took this result from its cache and wrote no new file" \

@@ -34,14 +34,25 @@ comfy_is_comfy() {
 
 # comfy_check URL - the same, and tells when there is none; EX_TUNNEL.
 comfy_check() {
+  local what hint='is the address right?'
   ! comfy_answers "$1" || return 0
-  if [ "$HTTP_CURL" != 0 ]; then
-    core_fail "$EX_TUNNEL" "no ComfyUI at $1: $HTTP_ERROR" \
-      "is it running, and is the address right?"
-  else
-    core_fail "$EX_TUNNEL" "what answers at $1 is not a ComfyUI (HTTP $HTTP_STATUS)" \
-      "is the address right?"
-  fi
+  what="what answers at $1 is not a ComfyUI (HTTP $HTTP_STATUS)"
+  case $HTTP_CURL:$HTTP_STATUS in
+    0:401 | 0:403 | 0:407)
+      what="the gateway at $1 does not let us in (HTTP $HTTP_STATUS)"
+      hint="--auth-file FILE gives it a name and a password, --header-file FILE a header"
+      [ -z "$HTTP_SEAL_URL" ] || hint="is what stands in the --auth-file or --header-file right?"
+      ;;
+    0:30?)
+      http_header location
+      what="$what: it points to ${HTTP_HEADER%%\?*}"
+      hint="if that is the one that you mean, name it by --url"
+      ;;
+    0:2??) [ -z "$HTTP_PAGE" ] || what="$what, but a web page" hint='is the address right? A login page needs --auth-file or --header-file' ;;
+    0:*) ! http_is_away || what="ComfyUI at $1 can't be reached: its gateway says HTTP $HTTP_STATUS" hint='does it run?' ;;
+    *) what="no ComfyUI at $1: $HTTP_ERROR" hint='is it running, and is the address right?' ;;
+  esac
+  core_fail "$EX_TUNNEL" "$what" "$hint"
 }
 
 # comfy_upload_limit URL - sets COMFY_LIMIT to the largest request body in bytes; empty when the
@@ -57,7 +68,7 @@ comfy_upload_limit() {
 # full.
 comfy_has() {
   http_head "$1/view?type=input&subfolder=${2%/*}&filename=${2##*/}" &&
-    [ "$HTTP_STATUS" = 200 ] && [ "$HTTP_LENGTH" = "$3" ]
+    [ "$HTTP_STATUS$HTTP_PAGE" = 200 ] && [ "$HTTP_LENGTH" = "$3" ]
 }
 
 # comfy_upload URL FILE NAME - uploads FILE as NAME (subfolder/name); sets COMFY_NAME to the name that
@@ -89,7 +100,7 @@ comfy_upload() {
 
 # comfy_submit URL BODY_FILE ANSWER_FILE PROMPT_ID - posts a prompt once; 0 when it was taken
 # (COMFY_PARTIAL is set when outputs of it were dropped: 200 with node_errors); 1 when nobody knows
-# (the link broke, or a 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED
+# (the link broke, a gateway answered, or a 5xx, after which a prompt may still be queued: seen on 0.3.64); EX_REFUSED
 # when it was refused, the answer in ANSWER_FILE; 2 when it runs under another id (told). COMFY_SAID says
 # what came.
 comfy_submit() {
@@ -102,6 +113,7 @@ comfy_submit() {
   COMFY_SAID="HTTP $HTTP_STATUS"
   case $HTTP_STATUS in
     200) ;;
+    404 | 405 | 408 | 425) return 1 ;; # ComfyUI does not say these of a prompt
     4??) return "$EX_REFUSED" ;;
     *) return 1 ;;
   esac
@@ -150,25 +162,28 @@ comfy_rejection() {
 
 # comfy_where URL PROMPT_ID HISTORY_FILE - sets COMFY_STATE to running, pending, done (its history
 # entry is in HISTORY_FILE) or unknown, and COMFY_POSITION for a pending one; 1 when the server
-# doesn't answer. The queue is asked first: a prompt goes from it into the history in one step, so
-# in this order it can't be missed.
+# doesn't answer, or what comes is none of ComfyUI's answers. The queue is asked first: a prompt goes
+# from it into the history in one step, so in this order it can't be missed.
 comfy_where() {
-  local queue=$CORE_TMP/queue said queued
+  local queue=$CORE_TMP/queue said queued sense=''
   http_get_two "$1/queue" "$queue" "$1/history/$2" "$3" && [ "$HTTP_STATUS" = 200 ] || return 1
   COMFY_STATE=unknown COMFY_POSITION=''
   # Taken in by read: Bash 5.2 stumbles over a signal that comes while it parses a $(...).
   IFS= read -r -d '' said <"$3" || :
   IFS= read -r -d '' queued <"$queue" || :
-  if [[ $said == *"\"$2\""* ]]; then
+  case $said in '{'* | '['*) sense=1 ;; esac # else a page, or nothing
+  if [[ $sense$said == 1*"\"$2\""* ]]; then
     COMFY_STATE='done'
   elif [[ $queued =~ ^\{\"queue_running\":\ \[\[[0-9.-]+,\ \"$2\", ]]; then
     COMFY_STATE=running # what it usually looks like; for anything else jq is worth its 20 ms
   elif [[ $queued == *"\"$2\""* ]]; then
-    # The pending list is a heap: only sorted by its numbers it is the order of execution.
+    # It is in there, so nobody may call it unknown. The pending list is a heap: only sorted by its numbers it is the order of execution.
     read -r COMFY_STATE COMFY_POSITION < <(jq -r --arg id "$2" '
       if any(.queue_running[]; .[1] == $id) then "running"
       else ([.queue_pending[]] | sort_by(.[0]) | map(.[1]) | index($id)) as $i
-        | if $i == null then "unknown" else "pending \($i + 1)" end end' "$queue" 2>/dev/null) || COMFY_STATE=unknown
+        | if $i == null then "unknown" else "pending \($i + 1)" end end' "$queue" 2>/dev/null) || return 1
+  else # that it is in neither takes two answers
+    case $sense$queued in '1{'* | '1['*) ;; *) return 1 ;; esac
   fi
 }
 

@@ -10,9 +10,12 @@ _AUTOPOD_CONFIG_SH=1                         # @guard
 . "$AUTOPOD_LIB/helper.sh"
 
 # Every setting, once: NAME=default. In config.json the same name in lower case without AUTOPOD_
-# (provider, local_rate). A test holds this list against .env.example, which says what each is for.
+# (provider, local_rate, runpod_pod_url). A test holds this list against .env.example, which says what each is for.
 _CONFIG_SETTINGS='AUTOPOD_PROVIDER=local
 AUTOPOD_PORT=8188
+RUNPOD_POD_URL=
+AUTOPOD_HEADER_FILE=
+AUTOPOD_AUTH_FILE=
 AUTOPOD_OUTPUT_DIR=outputs
 AUTOPOD_BOOT_TIMEOUT=1200
 AUTOPOD_RECONNECT_TIMEOUT=600
@@ -42,7 +45,7 @@ AUTOPOD_LOCAL_COMFYUI_ARGS=
 AUTOPOD_LOCAL_PYTHON=
 AUTOPOD_LOCAL_RATE=0'
 CONFIG_UMASK=077 # the user's own, for what is his
-_CONFIG_PATHS='AUTOPOD_OUTPUT_DIR AUTOPOD_SSH_KEY AUTOPOD_PYTHON AUTOPOD_LOCAL_COMFYUI AUTOPOD_LOCAL_PYTHON'
+_CONFIG_PATHS='AUTOPOD_OUTPUT_DIR AUTOPOD_HEADER_FILE AUTOPOD_AUTH_FILE AUTOPOD_SSH_KEY AUTOPOD_PYTHON AUTOPOD_LOCAL_COMFYUI AUTOPOD_LOCAL_PYTHON'
 _CONFIG_SECRETS='RUNPOD_API_KEY' # masked wherever we speak; also a key of config.json, in lower case
 
 # config_load - makes every setting a variable, by precedence; call it once, then let flags
@@ -224,7 +227,7 @@ _config_json() {
     if _config_is_secret "$name"; then
       _config_guard "$1" "${pair%%=*}"
       _config_default "$name" "${pair#*=}"
-    elif name=AUTOPOD_$name && _config_known "$name"; then
+    elif _config_known "$name" || { name=AUTOPOD_$name && _config_known "$name"; }; then
       _config_default "$name" "${pair#*=}"
     else
       ui_warn "$1: unknown key \"${pair%%=*}\" is ignored; known are: ${known% }"

@@ -11,12 +11,13 @@ _AUTOPOD_FEED_SH=1                         # @guard
 . "$AUTOPOD_LIB/helper.sh"
 . "$AUTOPOD_LIB/keys.sh"
 
-FEED_FD=6                    # where the lines come from; commands to watch.py go to 5
-FEED_OPEN=''                 # set while watch.py is connected to the server
-FEED_EVENT='' FEED_TEXT=''   # the last line: its first word, and what stands behind it
-_FEED_ON='' _FEED_WATCHER='' # set while there is a stream; while watch.py runs
-_FEED_WORKS=''               # set once it did: there is a WebSocket client
-_FEED_CONNECT_SECONDS=2      # how long the POST of a prompt may be held up by the WebSocket
+FEED_FD=6                          # where the lines come from; commands to watch.py go to 5
+FEED_OPEN=''                       # set while watch.py is connected to the server
+FEED_EVENT='' FEED_TEXT=''         # the last line: its first word, and what stands behind it
+_FEED_ON='' _FEED_WATCHER=''       # set while there is a stream; while watch.py runs
+_FEED_WORKS=''                     # set once it did: there is a WebSocket client
+FEED_SEAL_URL='' FEED_SEAL_FILE='' # what is below this address gets the headers in this file
+_FEED_CONNECT_SECONDS=2            # how long the POST of a prompt may be held up by the WebSocket
 
 # feed_start - opens the stream and starts watch.py, whose imports take a while: so do it early. Without the WebSocket
 # client there are just fewer events.
@@ -46,6 +47,7 @@ feed_watch() {
   local IFS=$'\t' until follows=''
   FEED_OPEN=''
   if [ -z "$_FEED_WATCHER" ] && [ -n "$_FEED_WORKS" ]; then _feed_launch; fi # it was killed
+  [ -z "$_FEED_WATCHER" ] || _feed_seal
   [ -z "$_FEED_WATCHER" ] || printf 'watch\t%s\n' "$*" >&5
   os_now
   until=$((OS_NOW + _FEED_CONNECT_SECONDS))
@@ -58,6 +60,14 @@ feed_watch() {
     os_now
   done
   [ -n "$_FEED_WATCHER" ] || _feed_drain
+}
+
+# _feed_seal - tells watch.py the headers, by its pipe: they are nothing for argv, where everybody can read.
+_feed_seal() {
+  local line
+  [ -n "$FEED_SEAL_URL" ] || return 0
+  printf 'seal\t%s\n' "$FEED_SEAL_URL" >&5
+  while IFS= read -r line; do printf 'header\t%s\n' "$line" >&5; done <"$FEED_SEAL_FILE"
 }
 
 # _feed_drain - throws away what nobody has read: keys that were meant for an earlier job.

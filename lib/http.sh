@@ -18,6 +18,12 @@ _HTTP_MOMENT=2               # seconds
 HTTP_RETRY_AFTER_MAX=120     # a longer wait that a server asks for is not waited, but told
 HTTP_JSON_MAX=$((256 << 20)) # bytes; a larger answer to a small question is a fault
 HTTP_STATUS=0 HTTP_ERROR='' HTTP_CURL=0 HTTP_LENGTH=''
+HTTP_PAGE=''                       # set when the last answer was a web page
+HTTP_SEAL_URL='' HTTP_SEAL_FILE='' # what is below this address gets the headers in this private file, and nothing else does
+HTTP_LOG=''                        # a file that takes a line for each request; empty: none
+HTTP_LOG_HEAD=$'at\tmethod\tpath\tstatus\tcurl\tsent\treceived\tdns\tconnect\ttls\tfirst_byte\ttotal'
+_HTTP_LOG_MOST=20000 # lines
+_HTTP_LOGGED=0
 HTTP_CODES=()    # see http_get_many
 HTTP_PROGRESS='' # a function that is told the percentage while a transfer runs
 _HTTP_RETRY_AFTER=''
@@ -29,7 +35,8 @@ _HTTP_CAPPED='' # set for answers of at most HTTP_JSON_MAX
 # libraries.
 _HTTP_OPTIONS=(-S -g --connect-timeout 10 --noproxy "127.0.0.1,localhost,::1,${no_proxy:-${NO_PROXY:-}}"
   -A "autopod/${AUTOPOD_VERSION:-dev}")
-_HTTP_REPORT='%{http_code}\n'
+_HTTP_REPORT='%{http_code} %{size_download} %{size_upload} %{time_namelookup} %{time_connect} %{time_appconnect}'
+_HTTP_REPORT="$_HTTP_REPORT %{time_starttransfer} %{time_total} %{url_effective} %{content_type}\n"
 
 # http_get URL BODY [CURL_ARG...] - small answer to BODY; asked again after a passing fault.
 http_get() {
@@ -41,9 +48,10 @@ http_get() {
 # http_get_two URL BODY URL2 BODY2 - two answers, asked in this order over one connection;
 # HTTP_STATUS is the worse one.
 http_get_two() {
-  local limits=(--max-time "$HTTP_TIMEOUT" --speed-limit 1 --speed-time "$HTTP_STALL")
+  local limits=(--max-time "$HTTP_TIMEOUT" --speed-limit 1 --speed-time "$HTTP_STALL") seal=()
+  ! _http_is_sealed "$3" || seal=(-H "@$HTTP_SEAL_FILE")
   _HTTP_CAPPED=1 _http_run "$2" --fail-early "${limits[@]}" "$1" \
-    --next "${_HTTP_OPTIONS[@]}" "${limits[@]}" -o "$4" -w "$_HTTP_REPORT" "$3"
+    --next "${_HTTP_OPTIONS[@]}" ${seal[@]+"${seal[@]}"} "${limits[@]}" -o "$4" -w "$_HTTP_REPORT" "$3"
 }
 
 # http_get_many PREFIX URL... - small answers to all of these, asked side by side, once; in the files PREFIX.0,
@@ -79,7 +87,7 @@ http_post() {
 # http_post_as URL JSON_FILE BODY HEADER_FILE - the same with headers from a private file: a key must not stand in
 # argv, where everybody on the machine can read it.
 http_post_as() {
-  local HTTP_UNTIL='' # it goes to a provider: to stop a pod, above all
+  local HTTP_UNTIL='' HTTP_LOG='' # it goes to a provider: to stop a pod, above all
   _HTTP_CAPPED=1 _http_ask once "$3" --max-time "$HTTP_TIMEOUT" -H 'Content-Type: application/json' -H "@$4" \
     --data-binary "@$2" "$1"
 }
@@ -88,7 +96,7 @@ http_post_as() {
 http_head() {
   core_tmpdir || return
   _http_ask again "$CORE_TMP/http.body" --max-time "$HTTP_TIMEOUT" -I "$1" || return
-  _http_header content-length
+  http_header content-length
   HTTP_LENGTH=$HTTP_HEADER
 }
 
@@ -117,13 +125,13 @@ http_download() {
       [ ! -e "$part" ] || rm -f -- "$part"
     fi
     if _http_run "$part" --speed-limit 1 --speed-time "$HTTP_STALL" --max-time 0 ${resume[@]+"${resume[@]}"} "$url"; then
-      case $HTTP_STATUS in 429 | 502 | 503 | 504) rm -f -- "$part" ;; *) break ;; esac
+      case $HTTP_STATUS in 429 | 50[234] | 52? | 530) rm -f -- "$part" ;; *) break ;; esac
     elif [ "$HTTP_CURL" = 33 ]; then
       rm -f -- "$part" # no longer the same file: from the beginning
     elif [ "$HTTP_CURL" = 23 ]; then
       return 1 # can't write: the disk is full
     elif [ "$HTTP_STATUS" = 200 ]; then
-      _http_header etag
+      http_header etag
       etag=$HTTP_HEADER
     fi
     [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || break
@@ -131,8 +139,8 @@ http_download() {
     try=$((try + 1))
   done
   [ "$HTTP_CURL" = 0 ] || return 1
-  _http_header content-range # bytes 100-199/200
-  [ -n "$HTTP_HEADER" ] || _http_header content-length
+  http_header content-range # bytes 100-199/200
+  [ -n "$HTTP_HEADER" ] || http_header content-length
   HTTP_LENGTH=${HTTP_HEADER##*/}
   case $HTTP_LENGTH in *[!0-9]*) HTTP_LENGTH='' ;; esac
 }
@@ -159,8 +167,21 @@ _http_bound() {
   done
 }
 
-# _http_header NAME - sets HTTP_HEADER to the value of that header (lower case) in the last answer.
-_http_header() {
+# http_log FILE - from here on a line for each request goes there; empty: nowhere any more.
+http_log() { HTTP_LOG=$1 _HTTP_LOGGED=0; }
+
+# http_is_away - 0 when what came is no answer of the server itself: a gateway in front of it can't reach it (52x is
+# Cloudflare's, also RunPod's), or shows a page of its own. Nothing is known then.
+http_is_away() {
+  case $HTTP_STATUS in
+    50[234] | 52? | 530) ;;
+    2??) [ -n "$HTTP_PAGE" ] ;;
+    *) return 1 ;;
+  esac
+}
+
+# http_header NAME - sets HTTP_HEADER to the value of that header (lower case) in the last answer.
+http_header() {
   local line name
   HTTP_HEADER=''
   [ -f "$CORE_TMP/http.headers" ] || return 0
@@ -189,7 +210,7 @@ _http_ask() {
   shift 2
   while :; do
     if _http_run "$body" "$@"; then
-      case $HTTP_STATUS:$rule in 429:* | 502:again | 503:again | 504:again) ;; *) return 0 ;; esac
+      case $HTTP_STATUS:$rule in 429:* | 50[234]:again | 52?:again | 530:again) ;; *) return 0 ;; esac
       [ "$try" -lt "$HTTP_TRIES" ] && _http_may_wait || return 0
     else
       # 7: refused; 28: time-out; 18, 35, 52, 55, 56: cut on the way. Only 7 is certain to have
@@ -218,8 +239,9 @@ _http_back_off() {
 
 # _http_run BODY CURL_ARG... - one try; sets HTTP_STATUS, HTTP_CURL, HTTP_ERROR.
 _http_run() {
-  local body=$1 status _file
+  local body=$1
   shift
+  ! _http_is_sealed "${!#}" || set -- -H "@$HTTP_SEAL_FILE" "$@"
   core_tmpdir || return
   if [ -n "$HTTP_UNTIL" ]; then
     _http_bound "$@"
@@ -229,9 +251,7 @@ _http_run() {
   HTTP_STATUS=0 HTTP_CURL=0 HTTP_ERROR='' _HTTP_RETRY_AFTER=''
   _http_curl "${_HTTP_OPTIONS[@]}" -o "$body" -D "$CORE_TMP/http.headers" -w "$_HTTP_REPORT" "$@" \
     3>&2 >"$CORE_TMP/http.status" 2>"$CORE_TMP/http.error" </dev/null || HTTP_CURL=$? # 3: for the progress
-  while read -r status _file; do
-    [ "$((10#$status))" -le "$HTTP_STATUS" ] || HTTP_STATUS=$((10#$status))
-  done <"$CORE_TMP/http.status"
+  _http_take_report "$@"
   if [ "$HTTP_CURL" != 0 ]; then
     HTTP_ERROR=$(LC_ALL=C tr '\r' '\n' <"$CORE_TMP/http.error" | sed -n 's/^curl: ([0-9]*) //p')
     return 1
@@ -239,11 +259,42 @@ _http_run() {
   [ -s "$body" ] || : >"$body" # curl leaves no file for an empty answer
   case $HTTP_STATUS in
     429 | 503)
-      _http_header retry-after
+      http_header retry-after
       _HTTP_RETRY_AFTER=$HTTP_HEADER
       ;;
   esac
   case $_HTTP_RETRY_AFTER in *[!0-9]* | ???????*) _HTTP_RETRY_AFTER='' ;; esac
+}
+
+# _http_is_sealed URL - 0 when URL is below HTTP_SEAL_URL.
+_http_is_sealed() { [ -n "$HTTP_SEAL_URL" ] && [ "${1#"$HTTP_SEAL_URL/"}" != "$1" ]; }
+
+# _http_take_report CURL_ARG... - sets HTTP_STATUS and HTTP_PAGE by what curl says of the transfers, and notes each of them.
+_http_take_report() {
+  local code down up dns connect tls first total url kind
+  HTTP_PAGE=''
+  while IFS=' ' read -r code down up dns connect tls first total url kind; do
+    [ "$((10#$code))" -le "$HTTP_STATUS" ] || HTTP_STATUS=$((10#$code))
+    case $kind in [Tt][Ee][Xx][Tt]/[Hh][Tt][Mm][Ll]* | application/xhtml*) HTTP_PAGE=1 ;; esac
+    [ -z "$HTTP_LOG" ] || [ -z "$url" ] || _http_note "$@"
+  done <"$CORE_TMP/http.status"
+}
+
+# _http_note CURL_ARG... - a line for the caller's transfer in HTTP_LOG. Of the query only what names a file: that is ours.
+_http_note() {
+  local word method=GET path=${url#*://} OS_MS line
+  [ "$_HTTP_LOGGED" -lt "$_HTTP_LOG_MOST" ] || return 0
+  _HTTP_LOGGED=$((_HTTP_LOGGED + 1))
+  for word; do
+    case $word in -I) method=HEAD ;; --data-binary | -F) method=POST ;; esac
+  done
+  case $path in */*) path=/${path#*/} ;; *) path=/ ;; esac
+  case $path in */view\?*) ;; *) path=${path%%\?*} ;; esac
+  os_now_ms
+  printf -v line '%s.%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s' "${OS_MS%???}" "${OS_MS#"${OS_MS%???}"}" "$method" \
+    "${path//[[:cntrl:]]/}" "$code" "$HTTP_CURL" "$up" "$down" "$dns" "$connect" "$tls" "$first" "$total"
+  { [ -s "$HTTP_LOG" ] || printf '%s\n' "$HTTP_LOG_HEAD" >>"$HTTP_LOG"; } 2>/dev/null || :
+  { printf '%s\n' "$line" >>"$HTTP_LOG"; } 2>/dev/null || :
 }
 
 # _http_curl ARG... - curl, in such a way that a signal is acted on at once. With HTTP_PROGRESS (a

@@ -9,8 +9,10 @@ _AUTOPOD_JOB_SH=1                         # @guard
 . "$AUTOPOD_LIB/os.sh"
 . "$AUTOPOD_LIB/ui.sh"
 . "$AUTOPOD_LIB/events.sh"
+. "$AUTOPOD_LIB/http.sh"
 . "$AUTOPOD_LIB/state.sh"
 . "$AUTOPOD_LIB/helper.sh"
+. "$AUTOPOD_LIB/nodes.sh"
 . "$AUTOPOD_LIB/load.sh"
 . "$AUTOPOD_LIB/budget.sh"
 . "$AUTOPOD_LIB/limits.sh"
@@ -21,6 +23,9 @@ _AUTOPOD_JOB_SH=1                         # @guard
 . "$AUTOPOD_LIB/bill.sh"
 . "$AUTOPOD_LIB/prompt.sh"
 . "$AUTOPOD_LIB/collect.sh"
+
+# What the user asked for.
+JOB_NO_DOWNLOAD='' # --no-download: the outputs stay on the server
 
 JOB_RUN='' # the directory of the run at hand
 JOB_SECONDS=0 JOB_COST=0
@@ -63,6 +68,7 @@ job_begin() {
 # _job_tell_begin - the run begins, for people, programs, and its own log.
 _job_tell_begin() {
   ui_log_also "$JOB_RUN/log"
+  http_log "$JOB_RUN/network.tsv"
   ui_log info "run ${JOB_RUN##*/}"
   EVENTS_RUN=${JOB_RUN##*/}
   events_emit run_started job s "$JOB_ID" directory s "$JOB_RUN"
@@ -81,7 +87,7 @@ _job_steps() {
   _job_step target job_target &&
     _job_step upload job_upload &&
     _job_step submit prompt_submit &&
-    _job_step await prompt_await &&
+    _job_step await job_await &&
     _job_step collect job_collect
 }
 
@@ -131,12 +137,14 @@ job_target() {
   [ ! -f "$JOB_RUN/pod.json" ] || now=$(<"$JOB_RUN/pod.json")
   [ -z "$before" ] || [ "${before%%,*}" = "${now%%,*}" ] || # its first field is the id
     _job_start_over
+  [ -s "$JOB_RUN/workflow.json" ] || load_late "$JOB_RUN" "$TARGET_URL" "$POD_ID"
 }
 
 # _job_start_over - forgets what was done on a pod that is gone.
 _job_start_over() {
   rm -f -- "$JOB_RUN/uploads.json" "$JOB_RUN/prompt.json" "$JOB_RUN/history.json" "$JOB_RUN/unfetched"
   [ ! -f "$JOB_RUN/rendered.json" ] || mv -- "$JOB_RUN/rendered.json" "$JOB_RUN/workflow.json"
+  [ ! -f "$JOB_RUN/graph.json" ] || rm -f -- "$JOB_RUN/workflow.json" # it was made for the nodes of that pod
 }
 
 # job_upload - brings the file inputs to the server; uploads.json. EX_UPLOAD.
@@ -158,6 +166,12 @@ _job_rename() {
     state_save "$JOB_RUN/workflow.json" <"$CORE_TMP/renamed"
 }
 
+# job_await - waits for the end. First, while the server is at work: what its nodes are like is kept for the next workflow.
+job_await() {
+  [ -f "$JOB_RUN/history.json" ] || nodes_keep "$TARGET_URL" "$POD_ID"
+  prompt_await
+}
+
 # job_collect - judges the history entry and brings the outputs home; outputs.json is written with
 # result.json, until then the journal of the collected ones stands for it. EX_WORKFLOW, EX_DOWNLOAD; EX_TIME, EX_COST.
 job_collect() {
@@ -177,9 +191,10 @@ job_collect() {
     ui_failed "$JOB_STATE"
   fi
   [ -z "$(load_line "$plan" file)$(load_line "$plan" text)" ] || {
-    ui_step Download
     _JOB_UNFETCHED=1
     core_quietly state_write "$JOB_RUN/unfetched" 1 || :
+    [ -z "$JOB_NO_DOWNLOAD" ] || _job_not_fetched "$plan" || return 0
+    ui_step Download
     collect_outputs "$plan" "$JOB_RUN/collected" || status=$?
     if [ "$status" = 0 ]; then
       _JOB_UNFETCHED=''
@@ -189,13 +204,24 @@ job_collect() {
       ui_failed "only $COLLECT_TEXT"
     fi
   }
-  _job_judge "$plan" "$status" || return
+  job_judge "$plan" "$status" || return
   JOB_ALL_HERE=1
 }
 
-# _job_judge PLAN STATUS - what the whole amounts to: the workflow's own error first, then what is
-# missing.
-_job_judge() {
+# _job_not_fetched PLAN - says that the outputs stay where they are: 1; 0 when the workflow failed, and what it has made
+# before that may be all there is.
+_job_not_fetched() {
+  local count
+  [ "$JOB_STATE" = success ] || return 0
+  count=$(LC_ALL=C grep -c -e $'^file\t' -e $'^text\t' "$1") || :
+  ui_count "$count" file
+  ui_note "Left on the server: $UI_COUNT. To have them here: comfy-fetch ${JOB_RUN##*/}"
+  return 1
+}
+
+# job_judge PLAN STATUS - what the whole amounts to, its download having ended with STATUS: the workflow's own error first,
+# then what is missing. EX_WORKFLOW, EX_DOWNLOAD.
+job_judge() {
   local tag text missing=''
   while IFS=$'\t' read -r tag text; do
     case $tag in
@@ -235,6 +261,7 @@ job_leave() {
   ui_done "left on the server"
   state_unlock "run-${JOB_RUN##*/}"
   ui_log_also ''
+  http_log ''
 }
 
 # job_finish CODE - writes result.json (how it went, what it took, what came of it), and gives the run free.
@@ -252,8 +279,8 @@ job_finish() {
     --arg steps "$JOB_STEPS" --argjson total "$JOB_SECONDS" --arg server "$JOB_SERVER_SECONDS"
     --arg pod "$POD_ID" --arg provider "$POD_PROVIDER" --arg gpu "$POD_GPU" --arg rate "$POD_RATE"
     --arg cost "$JOB_COST" --arg url "$TARGET_URL" --arg comfyui "$COMFY_VERSION"
-    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" --arg template "$BILL_TEMPLATE"
-    --argjson bill "$BILL_JSON" --argjson limits "$BILL_LIMITS")
+    --arg version "$AUTOPOD_VERSION" --arg at "$OS_UTC" --arg template "$BILL_TEMPLATE" --arg seed "$BILL_SEED"
+    --argjson bill "$BILL_JSON" --argjson limits "$BILL_LIMITS" --arg here "$JOB_ALL_HERE")
   : >>"$JOB_RUN/collected"
   { IFS= read -r outputs && IFS= read -r result; } < <(jq -R -n -c "${facts[@]}" "$_JOB_RESULT" "$JOB_RUN/collected") ||
     result=''
@@ -271,6 +298,7 @@ _job_tell_end() {
   job_emit_end "$JOB_ID" "${status%%\"*}" "$1" "$JOB_SECONDS" "$JOB_COST" "$2"
   ui_log info "ended with $1 after $JOB_SECONDS s"
   ui_log_also ''
+  http_log ''
   EVENTS_RUN=''
 }
 
@@ -288,6 +316,8 @@ job_emit_end() {
 # The shapes of outputs.json (from the journal) and result.json, a line each; the README describes them.
 _JOB_RESULT='
   def known: if . == "" then null else . end;
+  # Beyond 2^53 a number is another one to programs that only know floats, as jq 1.6 does.
+  def number: if test("^[0-9]{1,15}$") or (test("^[0-9]{16}$") and . <= "9007199254740992") then tonumber else known end;
   def steps: split("\n") | map(select(. != "") | split(" ") | {(.[0]): ((.[1] | tonumber) / 1000)}) | add // {};
   [inputs | split("\t")
     | {node: .[1], kind: .[2], server_name: .[3], bytes: (.[4] | tonumber), sha256: .[5], path: .[6]}] as $outputs
@@ -296,7 +326,7 @@ _JOB_RESULT='
    status: (if $code == 0 then "success" elif $cancelled != "" then "cancelled" elif $signal != "" then "interrupted" else "failed" end),
    error: (if $code == 0 then null elif $error == "" then "see the log" else $error end),
    hint: (if $code == 0 then null else $hint | known end),
-   prompt_id: ($prompt | known), outputs: $outputs,
+   prompt_id: ($prompt | known), seed: ($seed | number), outputs: $outputs, downloaded: ($here != ""),
    seconds: (($steps | steps) + {total: $total}), server_seconds: ($server | tonumber? // null),
    cost_usd: ($cost | tonumber), bill: $bill, limits: $limits,
    pod: (if $pod == "" then null

@@ -80,6 +80,11 @@ os_head_hex() {
   OS_HEX=${OS_HEX//[!0-9a-f]/}
 }
 
+# os_base64 - prints stdin in base64, on one line.
+os_base64() {
+  if command -v base64 >/dev/null 2>&1; then base64; else openssl base64; fi | tr -d '\r\n'
+}
+
 # os_move_new FROM TO - renames, but never over an existing file: 1 when TO exists. A hard link
 # fails on an existing name in one step; file systems without hard links get the test and the
 # rename.

@@ -83,7 +83,7 @@ _prompt_feed() {
 # whether it knows the id: only an unknown one is posted again, so nothing runs twice. EX_REFUSED,
 # EX_TUNNEL.
 _prompt_post() {
-  local try status body=$CORE_TMP/body answer=$CORE_TMP/answer
+  local try status pause pauses body=$CORE_TMP/body answer=$CORE_TMP/answer
   os_now
   _PROMPT_AT=$OS_NOW
   local ids="\"prompt_id\":\"$PROMPT_ID\",\"client_id\":\"$PROMPT_CLIENT\""
@@ -108,23 +108,34 @@ _prompt_post() {
         ;;
     esac
     ui_warn "the server did not say that it took the job ($COMFY_SAID): looking"
-    core_sleep 1
-    _prompt_ask || return
-    [ "$COMFY_STATE" = unknown ] || return 0
+    pauses=1
+    [ "$HTTP_CURL" != 0 ] || ! http_is_away || pauses='1 2 4' # a gateway has given up: behind it the prompt may be on its way
+    for pause in $pauses; do
+      core_sleep "$pause"
+      _prompt_ask || return
+      [ "$COMFY_STATE" = unknown ] || return 0
+    done
   done
   core_fail "$EX_REFUSED" "the server did not take the job in $_PROMPT_TRIES tries ($COMFY_SAID)" \
     "its log says why"
 }
 
 # _prompt_ask - sets COMFY_STATE to where the server has the prompt. No answer is not an answer: a lost link
-# is waited for. EX_TUNNEL, EX_POD when nobody can be asked.
+# is waited for, and so is a gateway. EX_TUNNEL, EX_POD when nobody can be asked.
 _prompt_ask() {
-  local try
-  for ((try = 0; try < _PROMPT_TRIES; try++)); do
+  local try=1 until said
+  os_now
+  until=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
+  while :; do
     ! comfy_where "$TARGET_URL" "$PROMPT_ID" "$CORE_TMP/history" || return 0
+    said=${HTTP_ERROR:-HTTP $HTTP_STATUS}
+    if ! [ "$HTTP_CURL" = 0 ] || ! http_is_away; then try=$((try + 1)); fi
     target_recover || return
+    os_now
+    [ "$try" -le "$_PROMPT_TRIES" ] && [ "$OS_NOW" -lt "$until" ] || break
+    core_sleep 0.5
   done
-  core_fail "$EX_TUNNEL" "the server does not say whether it has the job (HTTP $HTTP_STATUS)" \
+  core_fail "$EX_TUNNEL" "the server does not say whether it has the job ($said)" \
     "comfy-run --resume ${PROMPT_RUN##*/} asks again"
 }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# target.sh - where jobs run: a pod that is there, one that is made for them, or a URL that the user named. What becomes
-# of it afterwards is for release.sh.
+# target.sh - where jobs run: a pod that is there, one that is made for them, or a server that the user named (see
+# remote.sh). What becomes of it afterwards is for release.sh.
 
 [ -z "${_AUTOPOD_TARGET_SH:-}" ] || return 0 # @guard
 _AUTOPOD_TARGET_SH=1                         # @guard
@@ -18,14 +18,18 @@ _AUTOPOD_TARGET_SH=1                         # @guard
 . "$AUTOPOD_LIB/rent.sh"
 . "$AUTOPOD_LIB/tunnel.sh"
 . "$AUTOPOD_LIB/comfy.sh"
+. "$AUTOPOD_LIB/remote.sh"
 . "$AUTOPOD_LIB/guards.sh"
 . "$AUTOPOD_LIB/limits.sh"
 
 # What the user asked for.
-TARGET_WISH_URL=''       # --url
+TARGET_WISH_URL=''       # --url, or RUNPOD_POD_URL
+TARGET_WISH_PROXY=''     # --proxy
 TARGET_WISH_POD=''       # --pod
 TARGET_WISH_NO_TUNNEL='' # --no-tunnel
 TARGET_WISH_AFTER=''     # --after: terminate, stop or keep
+
+_TARGET_FROM='' # what named the server, unless that was --url
 
 _TARGET_TRY_SECONDS=20 # for one try to bring a lost link back
 
@@ -42,28 +46,25 @@ _TARGET_USED=''         # the pods that this call says it uses
 
 # target_check_wishes - what can't be, or can't go together, before anything is done; EX_USAGE.
 target_check_wishes() {
-  local wish count=0 shape='^https?://[^@?#[:space:]"\\]+$'
-  for wish in "$TARGET_WISH_URL" "$TARGET_WISH_POD" "$TARGET_WISH_NO_TUNNEL"; do
+  local wish count=0 what='--url, --proxy and --no-tunnel name no pod of this call'
+  for wish in "$TARGET_WISH_URL" "$TARGET_WISH_PROXY$TARGET_WISH_POD" "$TARGET_WISH_NO_TUNNEL"; do
     [ -z "$wish" ] || count=$((count + 1))
   done
   [ "$count" -le 1 ] ||
-    core_fail "$EX_USAGE" "only one of --pod, --url and --no-tunnel can be given" || return
-  [ -z "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ] || [ -z "$TARGET_WISH_AFTER$GUARDS_REQUIRED" ] ||
-    core_fail "$EX_USAGE" "--after and --require-guard are about pods; --url and --no-tunnel name no pod" || return
-  [ -z "$TARGET_WISH_URL" ] || {
-    case $TARGET_WISH_URL in *://*) ;; *) TARGET_WISH_URL=http://$TARGET_WISH_URL ;; esac
-    while [ "$TARGET_WISH_URL" != "${TARGET_WISH_URL%/}" ]; do TARGET_WISH_URL=${TARGET_WISH_URL%/}; done
-    case $TARGET_WISH_URL in *@*)
-      core_fail "$EX_USAGE" "--url: a name or password in the address would end up in logs" "leave it out"
-      return
-      ;;
-    esac
-    [[ $TARGET_WISH_URL =~ $shape ]] ||
-      core_fail "$EX_USAGE" "--url: \"$TARGET_WISH_URL\" is not the address of a web server" \
-        "like http://127.0.0.1:8188" || return
-  }
+    core_fail "$EX_USAGE" "only one of --pod, --url, --proxy and --no-tunnel can be given (but --proxy goes with --pod)" || return
+  if [ -z "$TARGET_WISH_URL" ] && remote_setting "$TARGET_WISH_PROXY" "${TARGET_WISH_POD:+--pod}${TARGET_WISH_NO_TUNNEL:+--no-tunnel}"; then
+    TARGET_WISH_URL=$RUNPOD_POD_URL TARGET_WISH_PROXY='' _TARGET_FROM=RUNPOD_POD_URL
+    what='RUNPOD_POD_URL names a server, and no pod'
+  fi
+  ! target_is_server || [ -z "$TARGET_WISH_AFTER$GUARDS_REQUIRED" ] ||
+    core_fail "$EX_USAGE" "--after and --require-guard are about pods; $what" || return
+  remote_check "${_TARGET_FROM:---url}" "$TARGET_WISH_URL" "${TARGET_WISH_PROXY:+--proxy}${TARGET_WISH_NO_TUNNEL:+--no-tunnel}" || return
+  TARGET_WISH_URL=$REMOTE_URL
   pod_provider "$AUTOPOD_PROVIDER"
 }
+
+# target_is_server - 0 when a server is asked for instead of a pod.
+target_is_server() { [ -n "$TARGET_WISH_URL$TARGET_WISH_PROXY$TARGET_WISH_NO_TUNNEL" ]; }
 
 # target_wishes - prints what was asked for, as lines that target_take_wishes reads back when the
 # run is resumed.
@@ -71,6 +72,8 @@ target_wishes() {
   local no_tunnel=$TARGET_WISH_NO_TUNNEL
   printf 'wish_provider\t%s\n' "$AUTOPOD_PROVIDER"
   [ -z "$TARGET_WISH_URL" ] || printf 'wish_url\t%s\n' "$TARGET_WISH_URL"
+  [ -z "$TARGET_WISH_PROXY" ] || printf 'wish_proxy\t1\n'
+  printf '%s' "$REMOTE_FILES"
   [ -z "$TARGET_WISH_POD" ] || printf 'wish_pod\t%s\n' "${TARGET_WISH_POD//[[:cntrl:]]/}"
   [ -z "$no_tunnel" ] || printf 'wish_no_tunnel\t1\n'
   [ -z "$TARGET_WISH_AFTER" ] || printf 'wish_after\t%s\n' "$TARGET_WISH_AFTER"
@@ -81,7 +84,7 @@ target_wishes() {
 # for now.
 target_take_wishes() {
   local tag text
-  [ -z "$TARGET_WISH_URL$TARGET_WISH_POD$TARGET_WISH_NO_TUNNEL" ] || return 0
+  ! target_is_server && [ -z "$TARGET_WISH_POD" ] || return 0
   while IFS=$'\t' read -r tag text; do
     case $tag in
       wish_after) TARGET_WISH_AFTER=${TARGET_WISH_AFTER:-$text} ;;
@@ -89,9 +92,13 @@ target_take_wishes() {
       wish_provider) AUTOPOD_PROVIDER=$text ;;
       wish_url) TARGET_WISH_URL=$text ;;
       wish_pod) TARGET_WISH_POD=$text ;;
+      wish_proxy) TARGET_WISH_PROXY=$text ;;
+      wish_header_file) REMOTE_HEADER_FILE=${REMOTE_HEADER_FILE:-$text} ;;
+      wish_auth_file) REMOTE_AUTH_FILE=${REMOTE_AUTH_FILE:-$text} ;;
       wish_no_tunnel) TARGET_WISH_NO_TUNNEL=$text ;;
     esac
   done <"$1"
+  [ -z "$TARGET_WISH_PROXY" ] || ! remote_before "${1%/*}" || TARGET_WISH_URL=$REMOTE_URL TARGET_WISH_PROXY='' _TARGET_FROM=--proxy
 }
 
 # target_open JOB RECORD - opens the target, if it isn't; a pod that has to be made is made as
@@ -99,8 +106,8 @@ target_take_wishes() {
 # EX_USAGE, EX_MISSING.
 target_open() {
   if [ -z "$TARGET_URL" ]; then
-    if [ -n "$TARGET_WISH_URL$TARGET_WISH_NO_TUNNEL" ]; then
-      _target_server "${TARGET_WISH_URL:-http://127.0.0.1:$AUTOPOD_PORT}"
+    if target_is_server; then
+      _target_server
       return
     fi
     _target_pod "$1" "$2"
@@ -127,6 +134,7 @@ target_reconnect() {
 target_recover() {
   local began limit pause=1 what="the link to ComfyUI is lost (${HTTP_ERROR:-HTTP $HTTP_STATUS})"
   limits_check || return
+  [ "$HTTP_CURL" != 0 ] || ! comfy_answers "$TARGET_URL" 5 || return 0 # it is there, but had no answer to that
   os_now
   began=$OS_NOW limit=$((OS_NOW + AUTOPOD_RECONNECT_TIMEOUT))
   case $HTTP_CURL in
@@ -162,12 +170,16 @@ target_recover() {
   ui_note "The link is back$what."
 }
 
-# _target_server URL - uses a ComfyUI that answers there already.
+# _target_server - uses the ComfyUI that the user named. EX_TUNNEL, EX_USAGE, EX_POD, EX_MISSING; EX_TIME, EX_COST.
 _target_server() {
   ui_step Server
-  comfy_check "$1" || return
-  TARGET_URL=$1
-  ui_done "$1, ComfyUI $COMFY_VERSION"
+  if [ -n "$TARGET_WISH_PROXY" ]; then
+    remote_proxy "$TARGET_WISH_POD" || return
+    TARGET_WISH_URL=$REMOTE_URL TARGET_WISH_PROXY='' TARGET_WISH_POD='' _TARGET_FROM=--proxy
+  fi
+  remote_open "${TARGET_WISH_URL:-http://127.0.0.1:$AUTOPOD_PORT}" "${TARGET_WISH_NO_TUNNEL:+named}" || return
+  TARGET_URL=$REMOTE_URL
+  ui_done "$TARGET_URL, ComfyUI $COMFY_VERSION${_TARGET_FROM:+ ($_TARGET_FROM)}"
 }
 
 # _target_pod JOB RECORD - opens the pod that was asked for, else the one that runs, else one that it makes.

@@ -55,16 +55,24 @@ _upload_file() {
   HTTP_TRIES=1 core_quietly comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
   if [ "$status" != 0 ]; then
     case $HTTP_CURL:$HTTP_STATUS in
-      0:429 | 0:50[234]) status=0 && comfy_upload "$TARGET_URL" "$1" "$2" || status=$? ;;
-      0:*) core_fail "$status" "$CORE_ERROR" "$CORE_HINT" || : ;;
+      0:429) status=0 && comfy_upload "$TARGET_URL" "$1" "$2" || status=$? ;;
       *) # the link, not the server: once more when it is back
-        status=0
-        target_recover && comfy_upload "$TARGET_URL" "$1" "$2" || status=$?
+        if [ "$HTTP_CURL" = 0 ] && ! http_is_away; then
+          core_fail "$status" "$CORE_ERROR" "$CORE_HINT" || :
+        else
+          status=0
+          target_recover && _upload_again "$@" || status=$?
+        fi
         ;;
     esac
   fi
   HTTP_PROGRESS=''
   return "$status"
+}
+
+# _upload_again PATH NAME BYTES - the file once more, unless it has got there all the same; EX_UPLOAD.
+_upload_again() {
+  if comfy_has "$TARGET_URL" "$2" "$3"; then COMFY_NAME=$2; else comfy_upload "$TARGET_URL" "$1" "$2"; fi
 }
 
 # _upload_check PATH BYTES - EX_UPLOAD when the file changed since it was checked, or is above the

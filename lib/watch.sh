@@ -41,6 +41,7 @@ WATCH_WISH=''
 _WATCH_PROMPT='' _WATCH_RUN='' _WATCH_HISTORY='' # the prompt at hand
 _WATCH_BEGAN=0 _WATCH_PAUSE=0 _WATCH_DUE=0 _WATCH_LAST=0 _WATCH_DONE='' _WATCH_LOST=0 _WATCH_SECOND=0
 _WATCH_ASKED='' _WATCH_SAYS='' _WATCH_AWAY=0
+_WATCH_DEAF=0 # since when it answers, but does not say where the prompt is
 
 # watch_prompt RUN PROMPT_ID HISTORY_FILE PAID_FROM - returns when the prompt of RUN, whose pod is paid for since PAID_FROM
 # (epoch), has ended, its history entry in HISTORY_FILE; EX_TIME or EX_COST when a limit is reached, EX_TUNNEL when the link
@@ -58,7 +59,7 @@ watch_prompt() {
 # _watch_begin PAID_FROM - keys on, counters at their start.
 _watch_begin() {
   os_now
-  _WATCH_BEGAN=$OS_NOW WATCH_WISH='' _WATCH_DONE='' _WATCH_LOST=0 _WATCH_SECOND=0 _WATCH_ASKED=''
+  _WATCH_BEGAN=$OS_NOW _WATCH_DEAF=0 WATCH_WISH='' _WATCH_DONE='' _WATCH_LOST=0 _WATCH_SECOND=0 _WATCH_ASKED=''
   _WATCH_PAUSE=$_WATCH_POLL_FIRST _WATCH_DUE=0 _WATCH_LAST=0 _WATCH_SAYS=''
   if [ -n "$FEED_OPEN" ] && limits_last; then # what is over may be done
     os_now_ms
@@ -99,6 +100,7 @@ _watch_loop() {
 # EX_POD, EX_WORKFLOW.
 _watch_poll() {
   if HTTP_STALL=$_WATCH_SILENCE comfy_where "$TARGET_URL" "$_WATCH_PROMPT" "$_WATCH_HISTORY"; then
+    _WATCH_DEAF=0
     case $COMFY_STATE in
       'done') _WATCH_DONE=1 ;;
       unknown) # once may be the moment between two answers of a restarting server; twice is lost
@@ -128,12 +130,18 @@ _watch_is() {
 # _watch_recover - the server does not answer: brings the link back; the server may be at another port then. EX_TUNNEL,
 # EX_POD; EX_TIME, EX_COST at a limit; 0 too when somebody wants it to end.
 _watch_recover() {
-  local url=$TARGET_URL
+  local url=$TARGET_URL said=${HTTP_ERROR:-HTTP $HTTP_STATUS}
   os_now
   _WATCH_AWAY=$OS_NOW
   target_recover || return
   [ "$url" = "$TARGET_URL" ] || feed_url "$TARGET_URL"
-  _WATCH_SAYS='' _WATCH_PAUSE=$_WATCH_POLL_FIRST # where the job is by now is worth a look at once
+  os_now
+  if [ "$_WATCH_DEAF" = 0 ]; then
+    _WATCH_DEAF=$OS_NOW _WATCH_SAYS='' _WATCH_PAUSE=$_WATCH_POLL_FIRST # where the job is by now is worth a look at once
+  fi
+  [ $((OS_NOW - _WATCH_DEAF)) -lt "$AUTOPOD_RECONNECT_TIMEOUT" ] ||
+    core_fail "$EX_TUNNEL" "the server has not said for $AUTOPOD_RECONNECT_TIMEOUT s where the job is ($said)" \
+      "the job may have gone on: comfy-run --resume picks it up" || return
   stall_moved
 }
 

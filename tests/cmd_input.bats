@@ -115,15 +115,13 @@ template() {
   refute_exists pwned
 }
 
-@test "a template that is missing, not JSON, or in the GUI format" {
+@test "a template that is missing, not JSON, or no workflow" {
   job one pictur
   refused 'one.json: workflow_template: "pictur": no such template; did you mean "picture"?' 'picture, scale' -- one.json
   job one ./nosuch.json
   refused 'one.json: workflow_template: "./nosuch.json": no such template file' -- one.json
   template '{"1": '
   refused 't.json: workflow_template: templates/t.json: not JSON: line 2, column 1: ' -- t.json
-  template '{"nodes": [{"id": 1}], "links": []}'
-  refused 't.json: workflow_template: templates/t.json: is in the GUI format' 'Export (API)' -- t.json
   template '[]'
   refused 'templates/t.json: is not a workflow: a JSON object of nodes is wanted' -- t.json
   template '{}'
@@ -219,9 +217,9 @@ template() {
 
 @test "--set without a name, and one that nothing uses" {
   job one picture
-  refused '--set "A": NAME=VALUE is wanted' -- --set A one.json
-  refused '--set "1=2": NAME=VALUE is wanted' -- --set 1=2 one.json
-  refused '--set "-x": NAME=VALUE is wanted' -- --set=-x one.json
+  refused '--set "A": NAME=VALUE or NODE.FIELD=VALUE is wanted' -- --set A one.json
+  refused '--set "1=2": NAME=VALUE or NODE.FIELD=VALUE is wanted' -- --set 1=2 one.json
+  refused '--set "-x": NAME=VALUE or NODE.FIELD=VALUE is wanted' -- --set=-x one.json
   comfy_run --dry-run --set UNUSED=1 one.json
   assert_status 0
   assert_contains 'warning: ' "$stderr"
@@ -237,8 +235,8 @@ template() {
   refused '--job needs a value' -- --job
   refused '--timeout needs a value' -- one.json --timeout
   refused '-C needs a value' -- -C
-  refused 'only one of --pod, --url and --no-tunnel' -- --no-tunnel one.json
-  refused 'only one of --pod, --url and --no-tunnel' -- --pod x one.json
+  refused 'only one of --pod, --url, --proxy and --no-tunnel' -- --no-tunnel one.json
+  refused 'only one of --pod, --url, --proxy and --no-tunnel' -- --pod x one.json
   refused 'there is no provider "mars"' 'known are: local' -- --provider mars one.json
   refused '--resume takes up one run' -- --resume x one.json
   refused 'there is no run or job "x"' -- --resume x

@@ -172,7 +172,7 @@ fails_with() {
 @test "answers about the queue and the history that make no sense: an end, with a code, and no nonsense said" {
   job one picture
   double_start '{"history": "html"}'
-  fails_with 8
+  AUTOPOD_RECONNECT_TIMEOUT=2 fails_with 5 'has not said for 2 s where the job is'
   double_tell '{"history": "list"}'
   fails_with 8
   double_tell '{"history": "cut"}'
@@ -244,7 +244,7 @@ fails_with() {
 @test "a page in place of a picture, a file that is cut, empty, refused or elsewhere: exit 9, and no file is left" {
   job one picture
   double_start '{"view": "html"}'
-  fails_with 9 'one_00001_.png' 'damaged'
+  fails_with 9 'a web page came in place of pic/one_00001_.png'
   double_tell '{"view": "empty"}'
   fails_with 9 'it is empty'
   double_tell '{"view": "302"}'

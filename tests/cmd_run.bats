@@ -287,7 +287,7 @@ nothing_is_left() { [ -z "$(find "$AUTOPOD_HOME/known_hosts.d" "$AUTOPOD_HOME/lo
     "6": {class_type: "VAEDecode", inputs: {samples: ["5", 0], vae: ["1", 2]}},
     "7": {class_type: "SaveImage", inputs: {images: ["6", 0], filename_prefix: "x"}}}' >templates/txt.json
   job refused txt
-  comfy_run refused.json
+  comfy_run --no-check refused.json
   assert_status 7
   assert_contains 'KSampler "My Sampler" (node 5)' "$stderr"
   assert_contains 'sampler_name' "$stderr"
@@ -345,7 +345,7 @@ nothing_is_left() { [ -z "$(find "$AUTOPOD_HOME/known_hosts.d" "$AUTOPOD_HOME/lo
   assert_equal "$(jq -r '[.exit_code, .jobs[0].status, .jobs[0].job_id, (.jobs[0].outputs[0] | .node, .kind, .bytes, .path, .server_name)] | map(tostring) | join(" ")' <<<"$output")" \
     "0 success one 2 image 300 $PWD/outputs/one_00001_.png pic/one_00001_.png"
   assert_equal "$(jq -c '.jobs[0] | keys' <<<"$output")" \
-    '["autopod_version","bill","comfyui_version","cost_usd","error","exit_code","finished_at","hint","job_id","limits","outputs","pod","prompt_id","run","seconds","server_seconds","status","template","url"]'
+    '["autopod_version","bill","comfyui_version","cost_usd","downloaded","error","exit_code","finished_at","hint","job_id","limits","outputs","pod","prompt_id","run","seconds","seed","server_seconds","status","template","url"]'
   double_tell '{"ending": "error", "message": "boom"}'
   comfy_run --url "$DOUBLE" --json=final one.json
   assert_status 8

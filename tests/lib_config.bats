@@ -275,6 +275,6 @@ SH
 
 @test ".env.example and the list of settings name the same" {
   assert_file "$ROOT/.env.example"
-  assert_equal "$(sed -n -E 's/^#? ?(AUTOPOD_[A-Z_]+)=.*/\1/p' "$ROOT/.env.example" |
+  assert_equal "$(sed -n -E 's/^#? ?(AUTOPOD_[A-Z_]+|RUNPOD_POD_URL)=.*/\1/p' "$ROOT/.env.example" |
     grep -vx AUTOPOD_HOME | sort)" "$(known_settings | sort)"
 }

@@ -207,7 +207,7 @@ story() {
 EVENTS_ON=1
 SUM=$(printf '%064d' 0)
 result() {
-  printf '{"job_id":"one","run":"%s","template":"film","exit_code":%s,"status":"%s","error":%s,"hint":null,"prompt_id":null,"outputs":[{"node":"2","kind":"image","server_name":"a.png","bytes":1,"sha256":"%s","path":"/a.png"}],"seconds":{"target":0.1,"total":1},"server_seconds":null,"cost_usd":0.01,"bill":{"seconds":{"boot":1,"tunnel":0.2,"transfer":0,"queue":0,"compute":1.5,"idle":0.3,"tail":null},"usd":{"boot":1,"tunnel":0.2,"transfer":0,"queue":0,"compute":1.5,"idle":0.3,"tail":null}},"limits":{"max_cost_usd":null,"timeout_seconds":60,"pod":null},"pod":{"id":"p","provider":"local","gpu":"","cost_per_hr":0},"url":"http://127.0.0.1:1","comfyui_version":null,"autopod_version":"1","finished_at":"2026-01-31T23:59:59Z"}' \
+  printf '{"job_id":"one","run":"%s","template":"film","exit_code":%s,"status":"%s","error":%s,"hint":null,"prompt_id":null,"seed":null,"outputs":[{"node":"2","kind":"image","server_name":"a.png","bytes":1,"sha256":"%s","path":"/a.png"}],"downloaded":true,"seconds":{"target":0.1,"total":1},"server_seconds":null,"cost_usd":0.01,"bill":{"seconds":{"boot":1,"tunnel":0.2,"transfer":0,"queue":0,"compute":1.5,"idle":0.3,"tail":null},"usd":{"boot":1,"tunnel":0.2,"transfer":0,"queue":0,"compute":1.5,"idle":0.3,"tail":null}},"limits":{"max_cost_usd":null,"timeout_seconds":60,"pod":null},"pod":{"id":"p","provider":"local","gpu":"","cost_per_hr":0},"url":"http://127.0.0.1:1","comfyui_version":null,"autopod_version":"1","finished_at":"2026-01-31T23:59:59Z"}' \
     "$EVENTS_RUN" "$1" "$2" "$3" "$SUM"
 }
 events_emit warning text s before

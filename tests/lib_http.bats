@@ -448,3 +448,92 @@ SH
   assert_equal "$output" 'signal TERM'
   assert_equal "$(ls -A "$TMPDIR")" ''
 }
+
+# --- what only one server may know ----------------------------------------------------------------
+
+@test "headers from a private file go to the address they are for, and to no other that begins alike" {
+  printf 'X-Key: secret\nAuthorization: Basic abc=\n' >seal
+  run http <<'SH'
+has() { if grep -q 'X-Key: secret' "$1"; then echo sealed; else echo bare; fi; }
+HTTP_SEAL_FILE=seal HTTP_SEAL_URL=$URL/headers
+http_get "$URL/headers/below" body; has body
+http_get "$URL/headersalike" body || :; has body
+http_get "${URL/127.0.0.1/localhost}/headers/below" body; has body
+http_post "$URL/headers/below" seal body; has body
+http_get_two "$URL/headers/one" body "$URL/headers/two" body2; has body; has body2
+HTTP_SEAL_URL=$URL
+http_get "$URL/redirect/seal" body; say $?; has body
+http_download "$URL/headers/file" part; has part
+HTTP_SEAL_URL=''
+http_get "$URL/headers/below" body; has body
+SH
+  assert_status 0
+  assert_equal "$output" "sealed
+bare
+bare
+sealed
+sealed
+sealed
+rc 0, status 302, curl 0
+bare
+sealed
+bare"
+}
+
+@test "52x and 530 are passing faults of a gateway, a web page is no answer, and 500 is the server's own" {
+  run http <<'SH'
+away() { if http_is_away; then echo "$1 away"; else echo "$1 own"; fi; }
+for code in 520 522 524 530; do
+  http_get "$URL/status/$code/1/away" body
+  echo "$code $HTTP_STATUS"
+done
+HTTP_TRIES=1
+for code in 502 504 524 500 404 401; do
+  http_get "$URL/status/$code/9/away" body
+  away "$code"
+done
+http_get "$URL/empty/away" body; away 200
+HTTP_STATUS=200 HTTP_PAGE=1; away page
+SH
+  assert_status 0
+  assert_equal "$output" "520 200
+522 200
+524 200
+530 200
+502 away
+504 away
+524 away
+500 own
+404 own
+401 own
+200 own
+page away"
+}
+
+@test "a line for each request in the log that is asked for: no query of others, failed ones too" {
+  local refused
+  refused=$(refused_port)
+  run http "$refused" <<'SH'
+http_log log
+http_get "$URL/headers/x?key=secret" body
+http_get "$URL/headers/view?filename=a.png" body
+http_get_two "$URL/headers/one?a" body "$URL/headers/two" body2
+HTTP_TRIES=1 http_get "http://127.0.0.1:$1/gone" body || :
+http_head "$URL/headers/head"
+printf '{}' >json
+http_post "$URL/sink/1" json body
+http_log ''
+http_get "$URL/headers/later" body
+cut -f 2-5 log
+SH
+  assert_status 0
+  assert_equal "$output" $'method\tpath\tstatus\tcurl
+GET\t/headers/x\t200\t0
+GET\t/headers/view?filename=a.png\t200\t0
+GET\t/headers/one\t200\t0
+GET\t/headers/two\t200\t0
+GET\t/gone\t000\t7
+HEAD\t/headers/head\t200\t0
+POST\t/sink/1\t200\t0'
+  refute_contains secret "$(<log)"
+}

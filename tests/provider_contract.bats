@@ -45,7 +45,7 @@ every_id() {
   local id name out status
   core_tmpdir || return
   for id; do
-    for name in get start stop terminate self_stop_script; do
+    for name in get start stop terminate self_stop_script proxy_url; do
       status=0
       out=$("provider_${provider}_$name" "$id" 2>"$CORE_TMP/reason") || status=$?
       [ "$status:$out" = "$EX_POD:" ] || printf '%s of <%s> says <%s>, status %s\n' "$name" "$id" "$out" "$status"
@@ -251,10 +251,17 @@ life() {
   boot
   says '"\(.id) \(.name) \(.gpu_count) \(.ssh | type) \(.created_at | type)"' "$POD autopod-test-1 1 object string"
   port=$(jq -r .ssh.port <<<"$output")
+  call proxy_url "$POD" # a pod that autopod makes has no public address
+  case $PROVIDER in
+    local) assert_matches '^http://127\.0\.0\.1:[0-9]+$' ;;
+    *) refused 4 'has no public address' ;;
+  esac
 
   call stop "$POD"
   lines "$A_POD" 1
   says '"\(.id) \(.status) \(.ssh)"' "$POD stopped null"
+  call proxy_url "$POD"
+  refused 4 "pod $POD "
   call stop "$POD"
   lines "$A_POD" 1
   says '"\(.id) \(.status)"' "$POD stopped"
@@ -434,7 +441,7 @@ unknown() {
   local id=zzzzzzzzzzzzzz name
   world "$1"
   [ "$PROVIDER" != local ] || id=local-00000000
-  for name in get terminate stop start; do
+  for name in get terminate stop start proxy_url; do
     call "$name" "$id"
     refused 4 "there is no "
     assert_contains "$id" "$stderr"
@@ -476,7 +483,7 @@ everything() {
 # refuses STATUS TEXT [WHY] - each function that asks the API is refused so
 refuses() {
   local name
-  for name in preflight gpus volumes list get start create; do
+  for name in preflight gpus volumes list get proxy_url start create; do
     case $name in
       create) call create "$(spec)" ;;
       *) call "$name" "$POD" ;;

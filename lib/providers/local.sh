@@ -129,6 +129,15 @@ provider_local_gpus() {
 # provider_local_volumes - prints the network volumes: none.
 provider_local_volumes() { :; }
 
+# provider_local_proxy_url ID - prints where its ComfyUI can be reached past the tunnel; EX_POD when it does not run.
+provider_local_proxy_url() {
+  local port
+  _local_dir "$1" || return
+  port=$(_local_print "$_LOCAL_DIR" | jq -r 'select(.status == "running") | .comfy_port // ""')
+  [ -n "$port" ] || core_fail "$EX_POD" "pod $1 does not run" "start it: autopod-start $1" || return
+  printf 'http://127.0.0.1:%s\n' "$port"
+}
+
 # provider_local_billing FROM TO - 1: nobody sends a bill for this machine.
 provider_local_billing() { return 1; }
 

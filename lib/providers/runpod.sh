@@ -206,6 +206,17 @@ provider_runpod_volumes() {
          | . * 100 | round / 100)}' "$CORE_TMP/runpod.volumes"
 }
 
+# provider_runpod_proxy_url ID - prints the public address of its ComfyUI; EX_POD when it has none, or there is no such
+# pod; EX_TUNNEL, EX_MISSING.
+provider_runpod_proxy_url() {
+  provider_runpod_get "$1" >/dev/null || return
+  jq -e --arg port "$AUTOPOD_COMFY_PORT/http" '(if type == "array" then .[0] else . end).ports
+    | if type == "string" then split(",") else . end | arrays | index($port)' "$CORE_TMP/runpod.pod" >/dev/null 2>&1 ||
+    core_fail "$EX_POD" "pod $1 has no public address: it does not expose port $AUTOPOD_COMFY_PORT" \
+      "pods that autopod makes never do: leave --proxy out, and the tunnel is used" || return
+  printf 'https://%s-%s.proxy.runpod.net\n' "$1" "$AUTOPOD_COMFY_PORT"
+}
+
 # provider_runpod_billing FROM TO - prints what RunPod bills for the time between these (epochs), {"pod","usd"} a line;
 # by the hour for up to three days, by the day for more. EX_TUNNEL, EX_MISSING.
 provider_runpod_billing() {
