@@ -99,6 +99,24 @@ _autopod_table() {
       options='--provider --json -C -q --quiet -v --verbose --debug --version -h --help'
       values='--provider=local|runpod -C=DIR'
       ;;
+    comfy-check)
+      options='--url --header-file --auth-file --pod --object-info --set --input --prompt --negative --seed --json -C
+        -q --quiet -v --verbose --debug --version -h --help'
+      values='--url=- --header-file=FILE --auth-file=FILE --pod=POD --object-info=FILE --set=- --input=- --prompt=-
+        --negative=- --seed=- -C=DIR'
+      arguments='JOB.json...'
+      ;;
+    comfy-convert)
+      options='-o --output --object-info --plain-text -C -q --quiet -v --verbose --debug --version -h --help'
+      values='-o=FILE --output=FILE --object-info=FILE -C=DIR'
+      arguments='-'
+      ;;
+    comfy-fetch)
+      options='-o --output-dir --local-output --overwrite --json -C -q --quiet -v --verbose --debug --version -h
+        --help'
+      values='-o=DIR --output-dir=DIR --local-output=DIR -C=DIR'
+      arguments='RUN|JOB...'
+      ;;
     comfy-info)
       options='--json -C -q --quiet -v --verbose --debug --version -h --help'
       values='-C=DIR'
@@ -109,13 +127,22 @@ _autopod_table() {
       values='-C=DIR'
       arguments='POD'
       ;;
+    comfy-params)
+      options='--object-info --json -C -q --quiet -v --verbose --debug --version -h --help'
+      values='--object-info=FILE -C=DIR'
+      arguments='FILE'
+      ;;
     comfy-run)
-      options='-j --job --job-file --jobs --resume --set -C --pod --provider -y --yes --url --no-tunnel --after
-        --require-guard -o --output-dir --overwrite --allow-partial --timeout --max-cost --no-limit --stall-timeout
-        --on-stall -n --dry-run --json -q --quiet -v --verbose --debug --version -h --help'
-      values='-j=JOB.json --job=JOB.json --job-file=JOB.json --jobs=FILE --resume=RUN --set=- -C=DIR --pod=POD
-        --provider=local|runpod --url=- --after=terminate|stop|keep -o=DIR --output-dir=DIR --timeout=- --max-cost=-
-        --stall-timeout=- --on-stall=warn|cancel|stop --json==final'
+      options='-j --job --job-file --jobs -w --workflow --resume -C --prompt --negative --seed --width --height
+        --batch-size --steps --cfg --denoise --input --set --image-id --output-folder --plain-text --pod --provider -y
+        --yes --url --proxy --header-file --auth-file --no-tunnel --after --require-guard -o --output-dir
+        --no-download --download --overwrite --allow-partial --timeout --max-cost --no-limit --stall-timeout
+        --on-stall --object-info --no-check -n --dry-run --json -q --quiet -v --verbose --debug --version -h --help'
+      values='-j=JOB.json --job=JOB.json --job-file=JOB.json --jobs=FILE -w=FILE --workflow=FILE --resume=RUN -C=DIR
+        --prompt=- --negative=- --seed=- --width=- --height=- --batch-size=- --steps=- --cfg=- --denoise=- --input=-
+        --set=- --image-id=- --output-folder=- --pod=POD --provider=local|runpod --url=- --header-file=FILE
+        --auth-file=FILE --after=terminate|stop|keep -o=DIR --output-dir=DIR --timeout=- --max-cost=-
+        --stall-timeout=- --on-stall=warn|cancel|stop --object-info=FILE --json==final'
       arguments='JOB.json...'
       ;;
     comfy-status)
@@ -196,7 +223,7 @@ _autopod_program() {
     comfy)
       if [ "$COMP_CWORD" -gt 2 ]; then program=comfy-${COMP_WORDS[2]} first=3; fi
       ;;
-    open | run) program=comfy-$word ;;
+    check | convert | fetch | open | params | run) program=comfy-$word ;;
     *) program=autopod-$word ;;
   esac
 }
@@ -205,8 +232,8 @@ _autopod_program() {
 _autopod_words() {
   local commands comfy
   commands='attach cancel connect cost doctor extend gpus info kill logs ls ssh start status stop sweep tunnel volumes
-    open run'
-  comfy='info open run status'
+    check convert fetch open params run'
+  comfy='check convert fetch info open params run status'
   # shellcheck disable=SC2086 # lists
   case $COMP_CWORD:${COMP_WORDS[1]-} in
     1:*) _autopod_add $commands comfy help completion $options ;;
@@ -309,5 +336,5 @@ _autopod() {
 
 complete -o filenames -F _autopod autopod autopod-attach autopod-cancel autopod-connect autopod-cost autopod-doctor \
   autopod-extend autopod-gpus autopod-info autopod-kill autopod-logs autopod-ls autopod-ssh autopod-start \
-  autopod-status autopod-stop autopod-sweep autopod-tunnel autopod-volumes comfy-info comfy-open comfy-run \
-  comfy-status
+  autopod-status autopod-stop autopod-sweep autopod-tunnel autopod-volumes comfy-check comfy-convert comfy-fetch \
+  comfy-info comfy-open comfy-params comfy-run comfy-status
