@@ -41,10 +41,14 @@ POWER_LORAS = "Power Lora Loader (rgthree)"
 
 
 class Options:
-    """How to convert. plain_text: {a|b} and comments in prompts stay as they are."""
+    """How to convert. plain_text: {a|b} and comments in prompts stay as they are.
 
-    def __init__(self, plain_text: bool = False) -> None:
+    new_values: id -> field -> what it is going to be, for names of outputs that tell it.
+    """
+
+    def __init__(self, plain_text: bool = False, new_values: dict[str, Json] | None = None) -> None:
         self.plain_text = plain_text
+        self.new_values = new_values or {}
 
 
 def convert(
@@ -70,6 +74,7 @@ class Converter:
         self.network = Network(workflow, defs, label)
         self.defs = defs
         self.plain_text = bool(getattr(options, "plain_text", False))
+        self.new_values: dict[str, Json] = getattr(options, "new_values", {})
         self.ids: set[str] = set()
 
     def result(self) -> tuple[dict[str, Json], list[str]]:
@@ -180,7 +185,8 @@ class Converter:
                     return value[0]
             for widget in self.network.widgets(scope, node):
                 if widget.name == field:
-                    return self.network.own_value(scope, node, widget)
+                    new = self.new_values.get(scope.prefix + node.id, {})
+                    return new.get(field, self.network.own_value(scope, node, widget))
             if node.type == PRIMITIVE and field == "value":
                 return first_value(node)
         raise KeyError(name)

@@ -16,11 +16,15 @@ from wording import clean, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+    from typing import Any
 
     from job_file import Job, Json
     from object_info import NodeDefs
 
     Lines = list[tuple[str, ...]]
+
+MARK = re.compile(r"%[^%.]+\.[^%.]+%")  # see text_rules
 
 
 class Finisher:
@@ -51,10 +55,11 @@ class Finisher:
             self._defs.may_differ = self.known == "saved"
         return self._defs
 
-    def convert(self, graph: Json, values: Json) -> Json | None:
+    def convert(self, graph: Json, values: Json, new: Json | None = None) -> Json | None:
         """The graph in API format; None when more must be known of the nodes first.
 
-        `values`, those of the resolved job, say how, and which texts were held back.
+        `values`, those of the resolved job, say how, and which texts were held back; `new`: what
+        fields are going to be (ID -> field -> value).
         """
         if self.known == "none":
             from graph import Workflow
@@ -66,7 +71,7 @@ class Finisher:
             return None
         from convert_workflow import Options, UnknownNodes, convert
 
-        options = Options(plain_text=values.get("plain_text", False))
+        options = Options(values.get("plain_text", False), new)
         try:
             workflow, warnings = convert(graph, self.defs, self.label, options)
         except Problem as problem:
@@ -85,6 +90,24 @@ class Finisher:
 
             workflow = release(workflow, held)
         return workflow
+
+    def set_in_graph(self, graph: Json, workflow: Json, resolved: Json) -> None:
+        """set_values for a GUI graph: names of outputs tell (%NODE.FIELD%) what was set."""
+        told = any(MARK.search(text) for text in texts_of(graph))
+        before = {key: dict(node["inputs"]) for key, node in workflow.items()} if told else {}
+        self.set_values(workflow, resolved)
+        new = {
+            key: {name: v for name, v in workflow[key]["inputs"].items() if inputs.get(name) != v}
+            for key, inputs in before.items()
+        }
+        if not any(new.values()):
+            return
+        warnings, self.warnings = self.warnings, []
+        again = self.convert(graph, resolved.get("values", {}), new) or {}
+        self.warnings = warnings
+        for key, node in again.items():
+            if "filename_prefix" in node["inputs"] and "filename_prefix" not in new[key]:
+                workflow[key]["inputs"]["filename_prefix"] = node["inputs"]["filename_prefix"]
 
     def find_nodes(self, graph: Json, values: Json) -> None:
         """Refuses values for nodes whose ids are not in the graph, as long as that is all it has.
@@ -136,6 +159,15 @@ class Finisher:
                 self.problems.append(item.line(self.label).replace(" error: ", " ", 1))
 
 
+def texts_of(value: Any) -> Iterator[str]:
+    """All texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(item)
+
+
 def upload_names(resolved: Json) -> set[str]:
     """What the job's files will be called on the server."""
     return {item["upload_name"] for item in resolved["inputs"].values() if item["type"] == "file"}
@@ -169,7 +201,10 @@ def finished(kind: str, tree: Json, label: str, resolved: Json, job: Job,
         if finisher.known == "none":
             finisher.find_nodes(tree, resolved.get("values", {}))
     if workflow is not None:
-        finisher.set_values(workflow, resolved)
+        if kind == "gui":
+            finisher.set_in_graph(tree, workflow, resolved)
+        else:
+            finisher.set_values(workflow, resolved)
         if complete:
             finisher.check(workflow, upload_names(resolved))
     # On a server as it is now, a value that was refused may be right.
@@ -194,7 +229,7 @@ def later(args: argparse.Namespace) -> Lines:
     finisher.known = "live"
     workflow = finisher.convert(graph, resolved.get("values", {}))
     if workflow is not None:
-        finisher.set_values(workflow, resolved)
+        finisher.set_in_graph(graph, workflow, resolved)
         finisher.check(workflow, upload_names(resolved))
     if finisher.problems:
         raise Problem("\n".join(finisher.problems))

@@ -286,7 +286,7 @@ unblock() {
   assert_contains '--after is "explode", but must be terminate, stop or keep' "$stderr"
   comfy_run --after keep --url http://127.0.0.1:9 one.json
   assert_status 2
-  assert_contains '--url and --no-tunnel name no pod' "$stderr"
+  assert_contains '--url, --proxy and --no-tunnel name no pod of this call' "$stderr"
   comfy_run --require-guard --no-tunnel one.json
   assert_status 2
   assert_no_runs

@@ -102,7 +102,7 @@ adds_up() {
   run "$AUTOPOD_BIN/autopod-kill" --yes "$POD"
   cost --json
   assert_equal "$(total '"\(.pods) \(.live_pods)"')" '1 0'
-  jq -e --argjson before "$before" '.total.cost_usd > $before and (.rows[0].seconds | .boot + .idle + .tunnel == add)' <<<"$output"
+  jq -e --argjson before "$before" '.total.cost_usd > $before and (.rows[0].seconds | .boot + .idle + .tunnel - add | fabs < 0.0005)' <<<"$output"
   assert_equal "$(grep -c . "$AUTOPOD_HOME/ledger.jsonl")" 1
 }
 

@@ -750,6 +750,16 @@ gui() {
 E
 }
 
+@test "the name of a graph's output tells the values of the call, not those that the file came with" {
+  gui
+  sed 's,pic/{job_id},%EmptyImage.height%_%EmptyImage.color%_%width%,' gui.json >told.json
+  render --workflow told.json --set WIDTH=32 --set 1.color=7 --object-info defs.json
+  assert_equal "$stderr" ''
+  assert_equal "$(workflow '[.["1"].inputs.color, .["2"].inputs.filename_prefix]')" '[7,"48_7_%width%"]'
+  render --workflow told.json --set WIDTH=32 --object-info defs.json
+  assert_equal "$(workflow '.["2"].inputs.filename_prefix')" '"48_255_%width%"'
+}
+
 @test "a graph: converted when it is known what its nodes are like, kept as graph when not" {
   gui
   render --workflow gui.json --width 32 --set 1.color=7 --object-info defs.json
