@@ -23,8 +23,8 @@ money_setup_file() {
   "$AUTOPOD_BIN/autopod-connect" -q --provider local </dev/null 3>&- &&
     "$AUTOPOD_BIN/autopod-kill" -q --all --yes </dev/null 3>&- || return
   MONEY_LIMIT=$(awk -v began="$began" -v now="$(now)" 'BEGIN {
-    limit = 8 + int(5 * (now - began))
-    print (limit < 14) ? 14 : (limit > 90) ? 90 : limit }')
+    limit = 10 + int(7 * (now - began))
+    print (limit < 18) ? 18 : (limit > 90) ? 90 : limit }')
   export MONEY_LIMIT
   watchers_stop
 }
