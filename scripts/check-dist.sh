@@ -22,9 +22,10 @@ fault() {
 
 # outside_assets FILE - its text without the embedded Python and templates
 outside_assets() {
-  awk '/^  cat <<.AUTOPOD_ASSET_END.$/ { asset = 1 }
+  # Within an asset each quote stands as '\'' (see bundle.sh), so a line that ends in one alone is its last.
+  awk -v quote="'" '/^_autopod_asset_[A-Za-z0-9_]*\(\) \{$/ { asset = 1 }
     !asset
-    /^AUTOPOD_ASSET_END$/ { asset = 0 }' "$1"
+    substr($0, length($0)) == quote && substr($0, length($0) - 3) != quote "\\" quote quote { asset = 0 }' "$1"
 }
 
 # structure FILE - each thing that a build must not have, or must have once
