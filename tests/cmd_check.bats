@@ -9,7 +9,7 @@ load cmd_helper
 setup_file() {
   local tries=100 dir=$BATS_FILE_TMPDIR/server
   mkdir -p "$dir"
-  "$ROOT/.venv/bin/python3" "$ROOT/helpers/comfyui_sim.py" --port 0 --base-directory "$dir" >"$dir/log" 2>&1 3>&- &
+  "$ROOT/.venv/bin/python3" "${DOUBLES_TREE:-$ROOT}/helpers/comfyui_sim.py" --port 0 --base-directory "$dir" >"$dir/log" 2>&1 3>&- &
   export SIM_PID=$!
   until grep -q ' ready at ' "$dir/log" || [ "$((tries -= 1))" -eq 0 ]; do sleep 0.05; done
   SIM=$(sed -n 's/.* ready at \([^,]*\),.*/\1/p' "$dir/log")

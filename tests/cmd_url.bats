@@ -13,7 +13,7 @@ KEY=key-0123456789abcdef PASSWORD='pass:word-987654321'
 setup_file() {
   local python=$BATS_TEST_DIRNAME/../.venv/bin/python3 port doubles=$BATS_TEST_DIRNAME/doubles
   free_port
-  "$python" "$BATS_TEST_DIRNAME/../helpers/comfyui_sim.py" --cpu --listen 127.0.0.1 --port "$FREE_PORT" \
+  "$python" "${DOUBLES_TREE:-$BATS_TEST_DIRNAME/..}/helpers/comfyui_sim.py" --cpu --listen 127.0.0.1 --port "$FREE_PORT" \
     --base-directory "$BATS_FILE_TMPDIR/comfyui" >"$BATS_FILE_TMPDIR/sim.log" 2>&1 3>&- &
   printf '%s\n' "$!" >"$BATS_FILE_TMPDIR/pids"
   "$python" "$doubles/gateway.py" "$FREE_PORT" >"$BATS_FILE_TMPDIR/open" 2>"$BATS_FILE_TMPDIR/open.err" 3>&- &

@@ -4,12 +4,12 @@
 # program FILE MODULE... - makes FILE a program with these modules; what it does is on stdin.
 # LIB_OPTIONS replaces the commands' `set -euo pipefail`, LIB the library.
 program() {
-  local file=$1 module
+  local file=$1 module tree=${DOUBLES_TREE:-$ROOT} # beside the builds there is no library
   shift
   {
     printf '#!/usr/bin/env bash\n%s\n' "${LIB_OPTIONS-set -euo pipefail}"
     printf 'AUTOPOD_VERSION=test AUTOPOD_PROG=prog AUTOPOD_ROOT=%q AUTOPOD_LIB=%q\n' \
-      "$ROOT" "${LIB:-$ROOT/lib}"
+      "$tree" "${LIB:-$tree/lib}"
     for module in "$@"; do printf '. "$AUTOPOD_LIB/%s.sh"\n' "$module"; done
     cat
   } >"$file"
