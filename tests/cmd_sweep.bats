@@ -145,8 +145,9 @@ intents() { jq -r '.intents // {} | keys | join(" ")' "$AUTOPOD_HOME/pods.json";
   assert_contains "pod $stuck may still be running and could not be stopped" "$stderr"
   assert_contains https://console.runpod.io/pods "$stderr"
   assert_row "$POD" EXITED
-  intent autopod-old 700
+  watchers_stop # it may find, while RunPod still answers, that the wish came to nothing
   runpod_control '{"faults":{"server_error":{},"stop_not_done":null}}'
+  intent autopod-old 700
   command_ autopod-sweep --yes
   assert_status 5
   refute_contains 'Nothing was left behind' "$stderr"
