@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from check_values import value_findings
 from job_file import is_link
+from object_info import DYNAMIC_COMBO, MATCH_TYPE, SLOT
 from wording import clean, shown
 
 TYPE_CHECKING = False
@@ -36,9 +37,6 @@ if TYPE_CHECKING:  # importing typing costs every start some 4 ms
 LISTED = 5  # nodes of one unknown class that are named
 # Of packs whose nodes may check what they are given in a way of their own.
 OWN_CHECKS = ("custom_nodes", "comfy_api_nodes")
-MATCH_TYPE = "COMFY_MATCHTYPE_V3"
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
-DYNAMIC_SLOT = "COMFY_DYNAMICSLOT_V3"
 
 
 class Finding:
@@ -339,7 +337,7 @@ class Checker:
             )
             certain = not isinstance(slot, int) or not self._has_own_checks(source)
             self.note("error" if certain else "warning", node_id, item.name, text)
-        elif item.kind != DYNAMIC_SLOT and not types_fit(types[slot], wanted_type(item)):
+        elif item.kind != SLOT and not types_fit(types[slot], wanted_type(item)):
             given = types[slot] if isinstance(types[slot], str) else "one of a list"
             text = f"needs {item.kind}, but output {slot} of {name} gives {given}"
             own = self._has_own_checks(self.nodes[node_id]["class_type"])

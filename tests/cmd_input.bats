@@ -240,6 +240,8 @@ template() {
   refused 'there is no provider "mars"' 'known are: local' -- --provider mars one.json
   refused '--resume takes up one run' -- --resume x one.json
   refused 'there is no run or job "x"' -- --resume x
+  refused '--resume goes on with the values that the run has, so --seed is not for it' -- --resume x --seed 4
+  refused '--resume goes on with the values that the run has, so --timeout is not for it' -- --resume x --timeout 5
   refused 'is not the directory of a run' -- --resume '../../../etc'
   refused "-C: can't enter the directory /nonexistent" -- -C /nonexistent one.json
   refused 'no job was given' '--job FILE' --
